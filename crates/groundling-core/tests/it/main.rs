@@ -1,0 +1,5 @@
+//! Integration tests of groundling-core.
+#![allow(clippy::unwrap_used)]
+
+mod parity;
+mod properties;

@@ -1,0 +1,5 @@
+//! Phrases as word pieces, and the noun phrases in them.
+
+pub mod erase;
+pub mod nouns;
+pub mod wordpiece;

@@ -34,6 +34,8 @@
 
 pub mod check;
 pub mod dataset;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod image;
 pub mod pickle;
 pub mod readers;

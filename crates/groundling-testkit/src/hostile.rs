@@ -5,16 +5,18 @@ pub fn nested_json(depth: usize) -> Vec<u8> {
     [vec![b'['; depth], vec![b']'; depth]].concat()
 }
 
-/// A PNG that states any size; the header is valid, the pixel data is not there.
+/// A PNG that states any size; the header is valid, the pixel data is missing but for its first bytes.
 pub fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend(width.to_be_bytes());
     header.extend(height.to_be_bytes());
     header.extend([8, 2, 0, 0, 0]);
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    file.extend(13u32.to_be_bytes());
-    file.extend(&header);
-    file.extend(crc32(&header).to_be_bytes());
+    for chunk in [header, b"IDAT\x78\x9c\x01".to_vec()] {
+        file.extend((chunk.len() as u32 - 4).to_be_bytes());
+        file.extend(&chunk);
+        file.extend(crc32(&chunk).to_be_bytes());
+    }
     file
 }
 
@@ -47,6 +49,6 @@ mod tests {
     #[test]
     fn the_checksum_is_that_of_png() {
         assert_eq!(crc32(b"IEND"), 0xAE42_6082);
-        assert_eq!(png_header(1, 1).len(), 33);
+        assert_eq!(png_header(1, 1).len(), 48);
     }
 }

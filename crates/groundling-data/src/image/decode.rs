@@ -101,6 +101,16 @@ pub enum ImageError {
         /// Pixels allowed.
         max_pixels: u64,
     },
+    /// Decoding would take too much memory.
+    #[error("{place}: decoding takes {found} bytes of memory, expected at most {limit}")]
+    Memory {
+        /// The file, or "image".
+        place: String,
+        /// Bytes needed for the decoded pixels.
+        found: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
     /// The picture has no pixels.
     #[error("{place}: the image is {width}x{height} (width x height), expected at least one pixel")]
     Empty {
@@ -204,6 +214,10 @@ fn decode_from<R: BufRead + Seek>(
     // The header decides; nothing has been allocated for pixels yet.
     let (width, height) = decoder.dimensions();
     check_size(place, height, width, limits)?;
+    let (found, limit) = (decoder.total_bytes(), limits.max_alloc_bytes);
+    if found > limit {
+        return Err(ImageError::Memory { place: place.to_owned(), found, limit });
+    }
     guarded(place, format, move || {
         let mut decoder = decoder;
         let orientation = match exif {

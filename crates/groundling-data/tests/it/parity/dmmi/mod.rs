@@ -1,3 +1,5 @@
+mod refer_mini;
+
 use groundling_core::BinaryMask;
 use groundling_core::ImageSize;
 use groundling_data::image::preprocess::Preprocessor;

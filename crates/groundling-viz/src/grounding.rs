@@ -71,7 +71,12 @@ pub fn draw_comparison(image: &RgbImage, truth: &GroundTruth, prediction: &Predi
     for banner in &mut overlay.banners {
         *banner = format!("truth: {banner}");
     }
-    overlay.with_prediction(image, prediction, style).draw(image, style)
+    let before = overlay.banners.len();
+    overlay = overlay.with_prediction(image, prediction, style);
+    for banner in &mut overlay.banners[before..] {
+        *banner = format!("answer: {banner}");
+    }
+    overlay.draw(image, style)
 }
 
 /// One thing to point at.

@@ -7,11 +7,16 @@ pub(crate) struct Labels {
     width: f64,
     height: f64,
     taken: Vec<BoxXyxy<Pixels>>,
+    /// Area that plates may still cover.
+    budget: f64,
 }
+
+/// Share of the picture that plates may cover: more would hide what they name.
+const MOST_COVERED: f64 = 0.35;
 
 impl Labels {
     pub(crate) fn new(width: f64, height: f64) -> Self {
-        Self { width, height, taken: Vec::new() }
+        Self { width, height, taken: Vec::new(), budget: width * height * MOST_COVERED }
     }
 
     /// Keeps labels away from a region.
@@ -26,7 +31,7 @@ impl Labels {
     }
 
     /// A place for a plate of `width` x `height` pixels that names `bbox`, whose lines are `line` pixels thick; on whole
-    /// pixels. `None` if the picture is smaller than the plate.
+    /// pixels. `None` if the picture is smaller than the plate, or plates cover too much of it already.
     pub(crate) fn place(
         &mut self,
         bbox: BoxXyxy<Pixels>,
@@ -35,7 +40,7 @@ impl Labels {
         line: f64,
     ) -> Option<BoxXyxy<Pixels>> {
         let (width, height) = (width.ceil(), height.ceil());
-        if width > self.width || height > self.height {
+        if width > self.width || height > self.height || width * height > self.budget {
             return None;
         }
         let bbox = bbox.clipped(self.width, self.height);
@@ -64,7 +69,7 @@ impl Labels {
             // Pulling a plate inside may lay it over its own box; covering other plates is what must not happen.
             let moved = (plate.x0 - x).abs() + (plate.y0 - y).abs();
             let covered: f64 = self.taken.iter().map(|other| other.intersection(plate)).sum();
-            let cost = covered * 100.0 + moved.min(1e6) + rank as f64;
+            let cost = covered * 100.0 + moved.min(1e6) + rank as f64 * height * 0.5;
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, plate));
             }
@@ -73,6 +78,7 @@ impl Labels {
             }
         }
         let (_, plate) = best?;
+        self.budget -= width * height;
         self.taken.push(plate);
         Some(plate)
     }
@@ -104,9 +110,11 @@ mod tests {
     fn plates_stay_inside_or_are_left_out() {
         let mut labels = Labels::new(100.0, 50.0);
         for bbox in [BoxXyxy::new(-1e9, -1e9, 1e9, 1e9), BoxXyxy::new(99.0, 49.0, 99.0, 49.0)] {
-            let plate = labels.place(bbox, 99.5, 20.0, 2.0).unwrap();
+            let plate = labels.place(bbox, 79.5, 10.0, 2.0).unwrap();
             assert!(plate.x0 >= 0.0 && plate.y0 >= 0.0 && plate.x1 <= 100.0 && plate.y1 <= 50.0, "{plate:?}");
         }
-        assert_eq!(labels.place(BoxXyxy::new(0.0, 0.0, 9.0, 9.0), 101.0, 20.0, 2.0), None);
+        assert_eq!(labels.place(BoxXyxy::new(0.0, 0.0, 9.0, 9.0), 101.0, 2.0, 2.0), None);
+        // 1600 of 5000 pixels are covered now, 1750 may be.
+        assert_eq!(labels.place(BoxXyxy::new(0.0, 0.0, 9.0, 9.0), 20.0, 10.0, 2.0), None);
     }
 }

@@ -10,6 +10,9 @@ use crate::color::Color;
 use crate::font::{self, Face};
 use crate::raster;
 
+/// Widest seam around letters, in pixels; wider ones are drawn this wide.
+pub const MAX_TEXT_SEAM: f64 = 24.0;
+
 /// Coordinates beyond this are outside every picture.
 const FAR: f64 = 1e7;
 
@@ -105,38 +108,59 @@ impl Painter {
         if !rect.is_finite() || inverted || misses || width == 0.0 || height == 0.0 {
             return;
         }
-        let half = stroke.thickness.clamp(1.0, FAR).round() / 2.0;
+        let thickness = if stroke.thickness.is_nan() { 1.0 } else { stroke.thickness.clamp(1.0, width + height) };
+        let half = thickness.round() / 2.0;
         // Centre of each side's line, such that the line covers whole pixels and stays inside.
         let snap = |edge: f64, side: f64| {
             ((edge - half).round() + half).clamp(half.min(side / 2.0), (side - half).max(side / 2.0))
         };
         let (x0, x1) = (snap(rect.x0, width), snap(rect.x1, width));
         let (y0, y1) = (snap(rect.y0, height), snap(rect.y1, height));
-        let around = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)];
-        let pieces = match stroke.dash {
-            Some(dash) => raster::dashes(&around, dash.max(1.0), dash.max(1.0)),
-            None => vec![around.to_vec()],
+        let seam = stroke.halo.map_or(0.0, |(_, seam)| seam.clamp(0.0, FAR));
+        let layers = stroke.halo.map(|(color, _)| (color, half + seam)).into_iter().chain([(stroke.color, half)]);
+        let Some(dash) = stroke.dash else {
+            return layers.for_each(|(color, reach)| self.ring([x0, y0, x1, y1], reach, color));
         };
-        let halo = stroke.halo.map(|(color, seam)| (color, half + seam));
-        for (color, reach) in halo.into_iter().chain([(stroke.color, half)]) {
+        let around = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)];
+        let pieces = raster::dashes(&around, dash.max(1.0), dash.max(1.0));
+        for (color, reach) in layers {
             for segment in pieces.iter().flat_map(|piece| piece.windows(2)) {
                 let (a, b) = (segment[0], segment[1]);
                 let hull = BoxXyxy::<Pixels>::new(a.0.min(b.0), a.1.min(b.1), a.0.max(b.0), a.1.max(b.1));
-                self.fill_rect(BoxXyxy::new(hull.x0 - reach, hull.y0 - reach, hull.x1 + reach, hull.y1 + reach), color);
+                self.fill_rect(grown(hull, reach), color);
             }
         }
     }
 
+    /// Fills what lies within `reach` of the sides of a rectangle, every pixel once.
+    fn ring(&mut self, [x0, y0, x1, y1]: [f64; 4], reach: f64, color: Color) {
+        let outer = grown(BoxXyxy::new(x0, y0, x1, y1), reach);
+        let inner = grown(BoxXyxy::new(x0, y0, x1, y1), -reach);
+        if inner.x0 >= inner.x1 || inner.y0 >= inner.y1 {
+            return self.fill_rect(outer, color);
+        }
+        self.fill_rect(BoxXyxy::new(outer.x0, outer.y0, outer.x1, inner.y0), color);
+        self.fill_rect(BoxXyxy::new(outer.x0, inner.y1, outer.x1, outer.y1), color);
+        self.fill_rect(BoxXyxy::new(outer.x0, inner.y0, inner.x0, inner.y1), color);
+        self.fill_rect(BoxXyxy::new(inner.x1, inner.y0, outer.x1, inner.y1), color);
+    }
+
     /// Draws a line through the points, with flat ends and round joints. It is interrupted at points that are not finite.
     pub fn line(&mut self, points: &[(f64, f64)], stroke: &Stroke) {
-        let reach = stroke.thickness.clamp(0.0, FAR) + 2.0;
+        // No line need be thicker than the picture; the limit also bounds how many dashes there can be.
+        let limit = self.width() + self.height();
+        let thickness = stroke.thickness.clamp(0.0, limit);
+        if thickness.is_nan() {
+            return;
+        }
+        let reach = thickness + 2.0;
         let window = [-reach, -reach, self.width() + reach, self.height() + reach];
         let mut pieces = visible_pieces(points, window);
         if let Some(dash) = stroke.dash {
             pieces = pieces.iter().flat_map(|piece| raster::dashes(piece, dash.max(0.5), dash.max(0.5))).collect();
         }
-        let halo = stroke.halo.map(|(color, seam)| (color, stroke.thickness + 2.0 * seam));
-        for (color, thickness) in halo.into_iter().chain([(stroke.color, stroke.thickness)]) {
+        let halo = stroke.halo.map(|(color, seam)| (color, thickness + 2.0 * seam.clamp(0.0, limit)));
+        for (color, thickness) in halo.into_iter().chain([(stroke.color, thickness)]) {
             let contours: Vec<_> = pieces.iter().flat_map(|piece| raster::stroke(piece, thickness)).collect();
             self.fill_contours(&contours, color);
         }
@@ -166,7 +190,7 @@ impl Painter {
     /// Draws one line of text, its baseline starting at `left`, `baseline`. Returns the box that [`font::measure`] gives.
     pub fn text(&mut self, text: &str, left: f64, baseline: f64, style: &TextStyle) -> BoxXyxy<Pixels> {
         let size = font::measure(text, style.font_size);
-        let seam = style.halo.map_or(0.0, |(_, seam)| seam);
+        let seam = style.halo.map_or(0.0, |(_, seam)| seam + 2.0);
         let window = [-seam, -seam, self.width() + seam, self.height() + seam];
         if let Some(letters) = Coverage::of_text(text, left, baseline, style.font_size, window) {
             self.blend_text(&letters, style);
@@ -177,7 +201,7 @@ impl Painter {
     /// Draws one line of text upwards, its baseline starting at `x`, `bottom`; letters have their feet to the right.
     pub fn text_upwards(&mut self, text: &str, x: f64, bottom: f64, style: &TextStyle) {
         // In the text's own frame, u runs along the line and v down from the baseline: x_picture = x + v, y = bottom - u.
-        let seam = style.halo.map_or(0.0, |(_, seam)| seam) + 1.0;
+        let seam = style.halo.map_or(0.0, |(_, seam)| seam) + 2.0;
         let window = [bottom - self.height() - seam, -x - seam, bottom + seam, self.width() - x + seam];
         let fraction = bottom.ceil() - bottom;
         if let Some(letters) = Coverage::of_text(text, fraction, x - x.floor(), style.font_size, window) {
@@ -239,6 +263,11 @@ pub(crate) fn blend_pixel(pixel: &mut [u8], color: [u8; 3], share: f32) {
         let mixed = f32::from(*value) + (f32::from(target) - f32::from(*value)) * share;
         *value = (mixed + 0.5) as u8; // saturates, and NaN gives 0, which no caller produces
     }
+}
+
+/// Every edge moved outwards.
+fn grown(rect: BoxXyxy<Pixels>, by: f64) -> BoxXyxy<Pixels> {
+    BoxXyxy::new(rect.x0 - by, rect.y0 - by, rect.x1 + by, rect.y1 + by)
 }
 
 /// How much of pixel `index` lies in `[from, to]`.
@@ -320,13 +349,14 @@ impl Coverage {
 
     /// Every covered place widened to a disc.
     fn grown(&self, radius: f64) -> Self {
-        let reach = radius.clamp(0.0, 64.0).ceil() as usize;
+        // One pixel more than the radius, so that the half-covered rims of thin strokes are surrounded in full.
+        let reach = (radius.clamp(0.0, MAX_TEXT_SEAM) + 1.0).ceil() as usize;
         let (width, height) = (self.width + 2 * reach, self.height() + 2 * reach);
         let mut values = vec![0f32; width * height];
         for dy in 0..=2 * reach {
             for dx in 0..=2 * reach {
                 let distance = (dx as f64 - reach as f64).hypot(dy as f64 - reach as f64);
-                let weight = (radius + 0.5 - distance).clamp(0.0, 1.0) as f32;
+                let weight = (radius + 1.0 - distance).clamp(0.0, 1.0) as f32;
                 if weight == 0.0 {
                     continue;
                 }

@@ -96,8 +96,8 @@ pub(crate) fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
             if drawing && piece.is_empty() {
                 piece.push(from);
             }
-            if length <= left {
-                left -= length;
+            if length.is_nan() || length <= left {
+                left -= length.min(left);
                 if drawing {
                     piece.push(to);
                 }
@@ -137,7 +137,9 @@ pub(crate) fn clip(a: Point, b: Point, [x0, y0, x1, y1]: [f64; 4]) -> Option<(Po
         }
     }
     let at = |share: f64| (a.0 + dx * share, a.1 + dy * share);
-    (enter <= leave).then(|| (at(enter), at(leave)))
+    // Ends that are inside come back exactly: callers join segments whose ends are equal.
+    let (first, last) = (if enter > 0.0 { at(enter) } else { a }, if leave < 1.0 { at(leave) } else { b });
+    (enter <= leave).then_some((first, last))
 }
 
 struct Edge {
@@ -238,6 +240,7 @@ mod tests {
         let window = [0.0, 0.0, 10.0, 10.0];
         assert_eq!(clip((-5.0, 5.0), (15.0, 5.0), window), Some(((0.0, 5.0), (10.0, 5.0))));
         assert_eq!(clip((-5.0, 12.0), (15.0, 12.0), window), None);
-        assert_eq!(clip((2.0, 2.0), (3.0, 3.0), window), Some(((2.0, 2.0), (3.0, 3.0))));
+        let (a, b) = ((0.1, 0.2), (0.7, 9.3));
+        assert_eq!(clip(a, b, window), Some((a, b)), "to the last bit");
     }
 }

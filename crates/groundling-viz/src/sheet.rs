@@ -103,19 +103,20 @@ impl Sheet {
         for (cells, row) in cells.chunks(self.columns as usize).zip(&layout.rows) {
             for (column, (cell, lines)) in (0u32..).zip(cells.iter().zip(&row.captions)) {
                 let left = layout.margin + column * (self.cell_width + layout.margin);
-                self.draw_cell(&mut painter, cell, lines, left, row.top);
+                self.draw_cell(&mut painter, cell, lines, (left, row.top, row.picture_height));
             }
         }
         Ok(painter.finish())
     }
 
-    fn draw_cell(&self, painter: &mut Painter, cell: &Cell, lines: &[String], left: u32, top: u32) {
+    fn draw_cell(&self, painter: &mut Painter, cell: &Cell, lines: &[String], place: (u32, u32, u32)) {
+        let (left, top, picture_height) = place;
         let picture = fitted(&cell.image, self.cell_width, self.cell_height);
         let (width, height) = picture.dimensions();
-        painter.paste(&picture, left + (self.cell_width - width) / 2, top + (self.cell_height - height) / 2);
+        painter.paste(&picture, left + (self.cell_width - width) / 2, top + (picture_height - height) / 2);
         let size = font::measure("", self.font_size);
         let style = TextStyle { color: self.theme.colors().ink, font_size: self.font_size, halo: None };
-        let mut baseline = f64::from(top + self.cell_height) + size.descent + size.ascent;
+        let mut baseline = f64::from(top + picture_height) + size.descent + size.ascent;
         for line in lines {
             painter.text(line, f64::from(left), baseline, &style);
             baseline += size.height();
@@ -136,6 +137,8 @@ struct Layout {
 
 struct Row {
     top: u32,
+    /// Height of its highest picture once fitted.
+    picture_height: u32,
     /// Lines below each cell.
     captions: Vec<Vec<String>>,
 }
@@ -164,9 +167,11 @@ impl Layout {
             let captions: Vec<Vec<String>> =
                 row.iter().map(|cell| cell.captions.iter().flat_map(wrap).collect()).collect();
             let lines = captions.iter().map(Vec::len).max().unwrap_or(0);
-            laid_out.push(Row { top: top as u32, captions });
+            let heights = row.iter().map(|cell| fitted_size(&cell.image, cell_width, cell_height).1);
+            let picture_height = heights.max().unwrap_or(0);
+            laid_out.push(Row { top: top as u32, picture_height, captions });
             let text = if lines > 0 { lines as f64 * line.height() + line.descent } else { 0.0 };
-            top += u64::from(cell_height) + text.ceil() as u64 + u64::from(margin);
+            top += u64::from(picture_height) + text.ceil() as u64 + u64::from(margin);
             check(width, top)?;
         }
         let height = if cells.is_empty() { top + line.height().ceil() as u64 + u64::from(margin) } else { top };
@@ -182,17 +187,22 @@ fn check(width: u64, height: u64) -> Result<(), SheetError> {
     Ok(())
 }
 
-/// The picture at the largest size within the cell that keeps its proportions, at most doubled.
-fn fitted(image: &RgbImage, cell_width: u32, cell_height: u32) -> RgbImage {
+/// The largest size (width, height) within the cell that keeps the picture's proportions, at most doubled.
+fn fitted_size(image: &RgbImage, cell_width: u32, cell_height: u32) -> (u32, u32) {
     let (width, height) = image.dimensions();
     if width == 0 || height == 0 {
-        return RgbImage::new(0, 0);
+        return (0, 0);
     }
     let factor = (f64::from(cell_width) / f64::from(width)).min(f64::from(cell_height) / f64::from(height)).min(2.0);
     let to = |side: u32, limit: u32| ((f64::from(side) * factor).round() as u32).clamp(1, limit);
-    let (to_width, to_height) = (to(width, cell_width), to(height, cell_height));
-    if (to_width, to_height) == (width, height) {
+    (to(width, cell_width), to(height, cell_height))
+}
+
+/// The picture at that size.
+fn fitted(image: &RgbImage, cell_width: u32, cell_height: u32) -> RgbImage {
+    let (width, height) = fitted_size(image, cell_width, cell_height);
+    if (width, height) == image.dimensions() {
         return image.clone();
     }
-    imageops::resize(image, to_width, to_height, FilterType::Triangle)
+    imageops::resize(image, width, height, FilterType::Triangle)
 }

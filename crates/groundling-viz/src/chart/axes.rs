@@ -77,6 +77,7 @@ pub(super) struct Entry {
 pub(super) enum Key {
     Area,
     Line { line: bool, marker: Option<Marker> },
+    Dashes,
 }
 
 /// Where the plot itself goes.
@@ -198,6 +199,10 @@ impl Page {
             Key::Area => {
                 let fill = entry.color;
                 self.list.shapes.push(Shape::Rect { x: x + 7.0, y: y - 5.5, width: 13.0, height: 11.0, fill });
+            }
+            Key::Dashes => {
+                let points = vec![(x, y), (x + 22.0, y)];
+                self.list.shapes.push(Shape::Line { points, color: entry.color, thickness: 1.25, dash: Some(5.0) });
             }
             Key::Line { line, marker } => {
                 if *line {

@@ -25,7 +25,7 @@ pub struct BarPlot {
     pub categories: Vec<String>,
     /// The bars of each group, left to right.
     pub series: Vec<BarSeries>,
-    /// Whether each bar carries its value, where it is wide enough.
+    /// Whether each bar carries its value, where bars are wide enough for that.
     pub show_values: bool,
     /// Ends of the vertical axis; from the data and 0 where `None` or not drawable.
     pub y_range: Option<(f64, f64)>,
@@ -57,17 +57,19 @@ pub(super) fn lay_out(chart: &Chart, plot: &BarPlot) -> DisplayList {
     let area = page.axes(chart, &Bottom::Categories(&plot.categories), &vertical, 0.0);
 
     let slot = area.width() / plot.categories.len() as f64;
-    let bar = slot * 0.78 / plot.series.len() as f64;
+    let width = slot * 0.78 / plot.series.len() as f64;
+    let mut bars = Vec::new();
     for (index, series) in plot.series.iter().enumerate() {
-        for category in 0..plot.categories.len() {
-            let Some(value) = series.values.get(category).copied().filter(|value| drawable(*value)) else { continue };
-            let left = area.left + slot * (category as f64 + 0.11) + bar * index as f64;
-            let place = Bar { left, width: bar, value, error: series.error(category) };
-            place.draw(&mut page, &area, &vertical, color(index));
-            if plot.show_values {
-                place.draw_value(&mut page, &area, &vertical);
+        for (category, &value) in series.values.iter().enumerate().take(plot.categories.len()) {
+            let left = area.left + slot * (category as f64 + 0.11) + width * index as f64;
+            if drawable(value) {
+                bars.push(Bar { left, width, value, error: series.error(category), color: color(index) });
             }
         }
+    }
+    bars.iter().for_each(|bar| bar.draw(&mut page, &area, &vertical));
+    if plot.show_values {
+        draw_values(&mut page, &area, &vertical, &bars);
     }
     let zero = area.y(vertical.share(0.0));
     if (area.top..area.bottom).contains(&zero) {
@@ -104,15 +106,16 @@ struct Bar {
     width: f64,
     value: f64,
     error: Option<(f64, f64)>,
+    color: Color,
 }
 
 impl Bar {
-    fn draw(&self, page: &mut Page, area: &Area, axis: &Axis, color: Color) {
+    fn draw(&self, page: &mut Page, area: &Area, axis: &Axis) {
         let at = |value: f64| area.y(axis.share(value).clamp(0.0, 1.0));
         let (zero, end) = (at(0.0), at(self.value));
         let gap = (self.width * 0.06).min(1.5);
         let (x, width) = (self.left + gap, self.width - 2.0 * gap);
-        page.list.shapes.push(Shape::Rect { x, y: zero.min(end), width, height: (zero - end).abs(), fill: color });
+        page.list.shapes.push(Shape::Rect { x, y: zero.min(end), width, height: (zero - end).abs(), fill: self.color });
         let Some((low, high)) = self.error else { return };
         let (middle, cap) = (self.left + self.width / 2.0, (self.width * 0.25).min(5.0));
         let ink = page.colors.ink;
@@ -122,22 +125,28 @@ impl Bar {
         }
     }
 
-    /// The value beyond the end of bar and whisker.
-    fn draw_value(&self, page: &mut Page, area: &Area, axis: &Axis) {
-        const SIZE: f64 = 10.5;
-        let text = ticks::compact(self.value);
-        if font::measure(&text, SIZE).width > self.width + 2.0 {
-            return;
-        }
+    /// Baseline of a value beyond the end of bar and whisker.
+    fn baseline(&self, area: &Area, axis: &Axis, font_size: f64) -> f64 {
         let (low, high) = self.error.unwrap_or((self.value, self.value));
-        let size = font::measure("", SIZE);
         let end = |value: f64| area.y(axis.share(value).clamp(0.0, 1.0));
-        let baseline = if self.value >= 0.0 {
-            end(high.max(self.value)) - 4.0
-        } else {
-            end(low.min(self.value)) + size.ascent + 1.0
-        };
-        let place = (self.left + self.width / 2.0, baseline.max(area.top + SIZE * 0.4));
-        page.text(&text, place, SIZE, Anchor::Middle, page.colors.ink);
+        if self.value >= 0.0 {
+            return (end(high.max(self.value)) - 4.0).max(area.top + font_size * 0.4);
+        }
+        end(low.min(self.value)) + font::measure("", font_size).ascent + 1.0
+    }
+}
+
+/// The values of all bars in one size of letters, or none of them if bars are too narrow for readable ones.
+fn draw_values(page: &mut Page, area: &Area, axis: &Axis, bars: &[Bar]) {
+    let texts = ticks::alike(&bars.iter().map(|bar| bar.value).collect::<Vec<_>>());
+    let widest = texts.iter().map(|text| font::measure(text, 10.5).width).fold(1.0, f64::max);
+    let room = bars.first().map_or(0.0, |bar| bar.width) - 3.0;
+    let font_size = (10.5 * room / widest).min(10.5);
+    if font_size < 7.5 {
+        return;
+    }
+    for (bar, text) in bars.iter().zip(texts) {
+        let place = (bar.left + bar.width / 2.0, bar.baseline(area, axis, font_size));
+        page.text(&text, place, font_size, Anchor::Middle, page.colors.ink);
     }
 }

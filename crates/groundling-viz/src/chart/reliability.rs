@@ -54,7 +54,8 @@ pub(super) fn lay_out(chart: &Chart, plot: &ReliabilityPlot) -> DisplayList {
     }
     let (right, gap) = (chart.theme.series(0), chart.theme.series(1).with_opacity(0.45));
     let entry = |name: &str, color| Entry { name: name.to_owned(), color, key: Key::Area };
-    page.legend(&[entry("accuracy", right), entry("gap to mean confidence", gap)]);
+    let ideal = Entry { name: "perfect calibration".to_owned(), color: page.colors.ink, key: Key::Dashes };
+    page.legend(&[entry("accuracy", right), entry("gap to mean confidence", gap), ideal]);
 
     let unit = Axis::exact(0.0, 1.0);
     let strip = if page.list.height >= 260.0 { STRIP } else { 0.0 };

@@ -86,6 +86,16 @@ pub(crate) fn compact(value: f64) -> String {
     with_minus(&format!("{}{suffix}", without_zeros(&text)))
 }
 
+/// Numbers side by side: the same decimals for all where they are of everyday size, else each on its own.
+pub(crate) fn alike(values: &[f64]) -> Vec<String> {
+    let largest = values.iter().fold(0f64, |largest, value| largest.max(value.abs()));
+    if !(0.01..1e4).contains(&largest) {
+        return values.iter().map(|value| compact(*value)).collect();
+    }
+    let decimals = (2.0 - largest.log10().floor()).clamp(0.0, 3.0) as usize;
+    values.iter().map(|value| with_minus(&format!("{value:.decimals$}"))).collect()
+}
+
 fn unit_of(largest: f64) -> (f64, &'static str) {
     match largest {
         size if size >= 1e9 => (1e9, "B"),
@@ -158,5 +168,8 @@ mod tests {
         ] {
             assert_eq!(compact(value), text);
         }
+        assert_eq!(alike(&[0.81, 0.8272, -0.5]), ["0.810", "0.827", "−0.500"]);
+        assert_eq!(alike(&[1200.0, 3.0]), ["1200", "3"]);
+        assert_eq!(alike(&[2e5, 3.0]), ["200k", "3"]);
     }
 }

@@ -184,7 +184,7 @@ impl Overlay {
             let Some(mask) = &mark.mask else { continue };
             let tint = if mark.tint { style.mask_tint } else { 0.0 };
             let halo = Some((Color::BLACK.with_opacity(0.55), sizes.seam));
-            painter.mask(&mask.to_mask(), &MaskStyle { color: mark.color, tint, contour: sizes.contour, halo });
+            painter.rle(mask, &MaskStyle { color: mark.color, tint, contour: sizes.contour, halo });
         }
     }
 
@@ -217,7 +217,12 @@ impl Overlay {
     fn draw_labels(&self, painter: &mut Painter, labels: &mut Labels, sizes: &Sizes) {
         let widest = (painter.width() - 2.0 * sizes.padding).min(sizes.text * 24.0);
         for mark in self.marks.iter().filter(|mark| !mark.label.is_empty()) {
-            let shape = || mark.mask.as_ref()?.bbox();
+            let (picture_width, picture_height) = (painter.width(), painter.height());
+            let shape = || {
+                let mask = mark.mask.as_ref()?;
+                let (x, y) = (f64::from(mask.size().width()), f64::from(mask.size().height()));
+                Some(mask.bbox()?.scaled_into(picture_width / x, picture_height / y))
+            };
             let Some(bbox) = mark.bbox.or_else(shape).filter(|bbox| labels.can_see(*bbox)) else { continue };
             let text = cut_keeping_the_end(&mark.label, sizes.text, widest);
             let size = font::measure(&text, sizes.text);

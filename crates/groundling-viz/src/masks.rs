@@ -1,6 +1,7 @@
 //! Masks laid over a picture: a translucent tint with a crisp contour.
 
-use groundling_core::{BinaryMask, ImageSize};
+use groundling_core::mask::nearest_indices;
+use groundling_core::{BinaryMask, ImageSize, Rle};
 
 use crate::color::Color;
 use crate::painter::{Painter, blend_pixel};
@@ -19,6 +20,14 @@ pub struct MaskStyle {
 }
 
 impl Painter {
+    /// Lays a run-length code over the picture, as [`Painter::mask`] does. Memory is bounded by the picture and the code,
+    /// whatever size the code claims.
+    pub fn rle(&mut self, code: &Rle, style: &MaskStyle) {
+        if let Ok(size) = ImageSize::new(self.image().height(), self.image().width()) {
+            self.mask(&decoded_at(code, size), style);
+        }
+    }
+
     /// Lays a mask over the picture, pixel on pixel; a mask of another size is first stretched to the picture's.
     /// Pixels that are neither foreground nor within the seam keep their values.
     pub fn mask(&mut self, mask: &BinaryMask, style: &MaskStyle) {
@@ -48,6 +57,31 @@ impl Painter {
             }
         }
     }
+}
+
+/// The code's mask, stretched to a size without decoding it at its own.
+fn decoded_at(code: &Rle, size: ImageSize) -> BinaryMask {
+    if code.size() == size {
+        return code.to_mask();
+    }
+    let height = u64::from(code.size().height());
+    let rows = nearest_indices(code.size().height(), size.height());
+    let columns = nearest_indices(code.size().width(), size.width());
+    let runs: Vec<(u64, u64)> = code.foreground().collect();
+    let mut mask = BinaryMask::empty(size);
+    for (column, &source) in (0u32..).zip(&columns) {
+        let top = u64::from(source) * height;
+        // Runs are in order down the columns, and so are the rows: one walk a column.
+        let mut next = runs.partition_point(|&(_, end)| end <= top);
+        for (row, &source) in (0u32..).zip(&rows) {
+            let position = top + u64::from(source);
+            while runs.get(next).is_some_and(|&(_, end)| end <= position) {
+                next += 1;
+            }
+            mask.set(row, column, runs.get(next).is_some_and(|&(start, _)| start <= position));
+        }
+    }
+    mask
 }
 
 /// One pixel to the side in chamfer distances; one diagonally is 4.
@@ -155,5 +189,19 @@ mod tests {
         let mut painter = Painter::blank(6, 4, Color::WHITE);
         painter.mask(&BinaryMask::from_fn(size, |_, _| true), &style);
         assert!(painter.image().pixels().all(|p| p.0 == [128; 3]));
+    }
+    #[test]
+    fn codes_are_stretched_as_masks_are() {
+        let own = ImageSize::new(13, 9).unwrap();
+        let mask = BinaryMask::from_fn(own, |row, column| (row * 7 + column * 5) % 11 < 5);
+        for (height, width) in [(13, 9), (40, 31), (5, 4), (1, 1), (26, 3)] {
+            let size = ImageSize::new(height, width).unwrap();
+            assert_eq!(decoded_at(&Rle::from_mask(&mask), size), mask.resized_nearest(size), "{size}");
+        }
+        // Four thousand million pixels by its own account.
+        let boast =
+            Rle::from_counts(ImageSize::square(65_535).unwrap(), vec![65_535 * 32_000, 65_535 * 33_535]).unwrap();
+        let area = decoded_at(&boast, ImageSize::new(10, 100).unwrap()).area();
+        assert_eq!(area, 10 * 51, "the columns from 32000 of 65535 on");
     }
 }

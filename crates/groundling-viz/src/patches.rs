@@ -105,7 +105,7 @@ impl Patches {
         let side = f64::from(self.patch_side);
         let right = (self.kept.columns() as f64 * side).min(painter.width());
         let bottom = (self.kept.rows() as f64 * side).min(painter.height());
-        let color = Color::WHITE.with_opacity(0.35);
+        let color = Color::WHITE.with_opacity(0.25);
         // Only lines between patches: one on the border of the picture would say nothing.
         let places = |count: usize, end: f64| (1..=count).map(move |i| i as f64 * side).take_while(move |&at| at < end);
         for x in places(self.kept.columns(), painter.width()) {

@@ -158,7 +158,9 @@ impl Page {
         let room = self.list.width - 2.0 * MARGIN;
         let size = font::measure("", TICK);
         let most_rows = if self.list.height < 240.0 { 1 } else { 3 };
-        let mut rows: Vec<(f64, Vec<(&Entry, String, f64)>)> = Vec::new();
+        // Each row: the width used so far, and entries with their cut names and widths.
+        type Item<'a> = (&'a Entry, String, f64);
+        let mut rows: Vec<(f64, Vec<Item<'_>>)> = Vec::new();
         let mut left_over = 0;
         for entry in named {
             let name = font::ellipsised(entry.name.trim(), TICK, (room - KEY).min(260.0));
@@ -202,7 +204,7 @@ impl Page {
             }
             Key::Dashes => {
                 let points = vec![(x, y), (x + 22.0, y)];
-                self.list.shapes.push(Shape::Line { points, color: entry.color, thickness: 1.25, dash: Some(5.0) });
+                self.list.shapes.push(Shape::Line { points, color: entry.color, thickness: 1.25, dash: Some(4.4) });
             }
             Key::Line { line, marker } => {
                 if *line {

@@ -181,3 +181,37 @@ proptest! {
         prop_assert!(roxmltree::Document::parse(&svg).is_ok(), "{}", svg);
     }
 }
+
+#[test]
+fn no_text_leaves_the_page() {
+    let wide_ticks = |x_range| {
+        let xy = XyPlot { x_range: Some(x_range), y_range: Some((-0.001, 123_456.0)), ..lines(vec![(0.0, 0.0)]) };
+        Chart::new("a heading of several words", Plot::Xy(xy))
+            .labelled("a long label of the axis", "another long label")
+    };
+    let mut charts = one_of_each();
+    charts.extend([wide_ticks((0.0, 1.000_05)), wide_ticks((-1e-7, 1e-7)), wide_ticks((0.0, 8e14))]);
+    for chart in charts {
+        for (width, height) in [(640.0, 400.0), (240.0, 180.0), (160.0, 120.0)] {
+            let svg = chart.clone().sized(width, height).to_svg();
+            let document = roxmltree::Document::parse(&svg).unwrap();
+            let mut seen = 0;
+            for node in document.descendants().filter(|node| node.has_tag_name("text") && node.text().is_some()) {
+                let number = |name| node.attribute(name).unwrap().parse::<f64>().unwrap();
+                let long = groundling_viz::font::measure(node.text().unwrap(), number("font-size")).width;
+                let before = match node.attribute("text-anchor") {
+                    Some("middle") => long / 2.0,
+                    Some("end") => long,
+                    _ => 0.0,
+                };
+                let (start, end, limit) = match node.attribute("transform") {
+                    None => (number("x") - before, number("x") - before + long, width),
+                    Some(_) => (number("y") + before - long, number("y") + before, height),
+                };
+                assert!(start >= 0.0 && end <= limit, "{:?} spans {start} to {end} of {limit}", node.text());
+                seen += 1;
+            }
+            assert!(seen > 5, "{seen} texts");
+        }
+    }
+}

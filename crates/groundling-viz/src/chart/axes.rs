@@ -157,7 +157,11 @@ impl Page {
         let named: Vec<&Entry> = entries.iter().filter(|entry| !entry.name.trim().is_empty()).collect();
         let room = self.list.width - 2.0 * MARGIN;
         let size = font::measure("", TICK);
-        let most_rows = if self.list.height < 240.0 { 1 } else { 3 };
+        let most_rows = match self.list.height {
+            height if height < 150.0 => 1,
+            height if height < 240.0 => 2,
+            _ => 3,
+        };
         // Each row: the width used so far, and entries with their cut names and widths.
         type Item<'a> = (&'a Entry, String, f64);
         let mut rows: Vec<(f64, Vec<Item<'_>>)> = Vec::new();

@@ -52,17 +52,22 @@ pub(super) fn lay_out(chart: &Chart, plot: &ReliabilityPlot) -> DisplayList {
     if bins.is_empty() {
         return page.no_data();
     }
-    let (right, gap) = (chart.theme.series(0), chart.theme.series(1).with_opacity(0.45));
+    let colors = Colors::of(chart, page.colors.ground);
     let entry = |name: &str, color| Entry { name: name.to_owned(), color, key: Key::Area };
     let ideal = Entry { name: "perfect calibration".to_owned(), color: page.colors.ink, key: Key::Dashes };
-    page.legend(&[entry("accuracy", right), entry("gap to mean confidence", gap), ideal]);
+    let [accuracy, over, under] = [
+        entry("accuracy", colors.accuracy),
+        entry("overconfident", colors.overconfident),
+        entry("underconfident", colors.underconfident),
+    ];
+    page.legend(&[accuracy, over, under, ideal]);
 
     let unit = Axis::exact(0.0, 1.0);
     let strip = if page.list.height >= 260.0 { STRIP } else { 0.0 };
     let chart =
         &Chart { x_label: or(&chart.x_label, "confidence"), y_label: or(&chart.y_label, "accuracy"), ..chart.clone() };
     let area = page.axes(chart, &Bottom::Numbers(&unit), &unit, strip);
-    draw_bins(&mut page, &area, &bins, right, gap);
+    draw_bins(&mut page, &area, &bins, colors);
     let points = vec![(area.left, area.bottom), (area.right, area.top)];
     page.list.shapes.push(Shape::Line { points, color: page.colors.ink, thickness: 1.25, dash: Some(5.0) });
     if strip > 0.0 {
@@ -71,15 +76,35 @@ pub(super) fn lay_out(chart: &Chart, plot: &ReliabilityPlot) -> DisplayList {
     page.list
 }
 
-fn draw_bins(page: &mut Page, area: &Area, bins: &[&ReliabilityBin], right: Color, gap: Color) {
+#[derive(Clone, Copy)]
+struct Colors {
+    accuracy: Color,
+    /// Between accuracy and a higher mean confidence.
+    overconfident: Color,
+    /// Between accuracy and a lower mean confidence.
+    underconfident: Color,
+}
+
+impl Colors {
+    fn of(chart: &Chart, ground: Color) -> Self {
+        let pale = |index| ground.mixed(chart.theme.series(index), 0.5);
+        Self { accuracy: chart.theme.series(0), overconfident: pale(1), underconfident: pale(2) }
+    }
+}
+
+fn draw_bins(page: &mut Page, area: &Area, bins: &[&ReliabilityBin], colors: Colors) {
     let at = |share: f64| area.y(share.clamp(0.0, 1.0));
     for bin in bins {
         let (x, width) = extent(area, bin);
         let (accuracy, confidence) = (at(bin.accuracy), at(bin.confidence));
-        page.list.shapes.push(Shape::Rect { x, y: accuracy, width, height: area.bottom - accuracy, fill: right });
+        let full = area.bottom - accuracy;
+        page.list.shapes.push(Shape::Rect { x, y: accuracy, width, height: full, fill: colors.accuracy });
+        let over = bin.confidence > bin.accuracy;
+        let fill = if over { colors.overconfident } else { colors.underconfident };
         let (y, height) = (accuracy.min(confidence), (accuracy - confidence).abs());
-        page.list.shapes.push(Shape::Rect { x, y, width, height, fill: gap });
-        page.rule((x, confidence), (x + width, confidence), gap.with_opacity(1.0), 1.5);
+        page.list.shapes.push(Shape::Rect { x, y, width, height, fill });
+        // The top of the bar stays visible where the gap hangs down from it.
+        page.rule((x, accuracy), (x + width, accuracy), colors.accuracy, 2.0);
     }
 }
 

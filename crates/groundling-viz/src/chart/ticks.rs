@@ -15,7 +15,11 @@ pub(crate) fn linear(low: f64, high: f64, most: usize) -> Vec<Tick> {
     if !(span.is_finite() && span > 0.0) {
         return Vec::new();
     }
-    let step = nice_step(span / most.saturating_sub(1).max(1) as f64);
+    let intervals = most.saturating_sub(1).max(1) as f64;
+    let inside = |step: f64| (high / step + 1e-9).floor() - (low / step - 1e-9).ceil() + 1.0;
+    // A lone tick tells no scale: then rather a few more than asked for.
+    let steps = [intervals, intervals * 2.0, intervals * 4.0].map(|intervals| nice_step(span / intervals));
+    let step = steps.into_iter().find(|step| inside(*step) >= 2.0).unwrap_or(steps[2]);
     let first = (low / step - 1e-9).ceil();
     let count = ((high / step + 1e-9).floor() - first).clamp(0.0, 2.0 * most as f64 + 2.0) as usize;
     let values: Vec<f64> = (0..=count).map(|i| (first + i as f64) * step).collect();
@@ -128,6 +132,7 @@ mod tests {
         assert_eq!(labels(&linear(-3.0, 12.0, 5)), ["0", "5", "10"]);
         assert_eq!(labels(&linear(-0.04, 0.04, 5)), ["−0.04", "−0.02", "0.00", "0.02", "0.04"]);
         assert_eq!(labels(&linear(0.0, 200_000.0, 5)), ["0", "50k", "100k", "150k", "200k"]);
+        assert_eq!(labels(&linear(-0.01, 0.9, 2)), ["0.0", "0.5"]);
         assert_eq!(labels(&linear(0.0, 3e-7, 4)), ["0", "1e−7", "2e−7", "3e−7"]);
         assert_eq!(labels(&log(0.001, 1000.0, 8)), ["0.001", "0.01", "0.1", "1", "10", "100", "1000"]);
         assert_eq!(labels(&log(8.0, 120.0, 8)), ["10", "20", "50", "100"]);

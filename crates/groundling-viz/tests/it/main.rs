@@ -1,0 +1,7 @@
+//! Integration tests of groundling-viz.
+#![allow(clippy::unwrap_used)]
+
+mod charts;
+mod files;
+mod hostile;
+mod pictures;

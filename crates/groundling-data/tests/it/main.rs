@@ -1,0 +1,4 @@
+//! Integration tests of groundling-data.
+#![allow(clippy::unwrap_used)]
+
+mod scenes;

@@ -51,7 +51,7 @@ pub(crate) struct Background {
 }
 
 /// An object is visible on a background if their colours differ by at least this, in [`difference`].
-const VISIBLE: f64 = 95.0;
+const VISIBLE: f64 = 150.0;
 
 impl Background {
     /// Draws a background on which at least six colours can be seen.

@@ -7,11 +7,11 @@ use groundling_core::{ImageSize, Rle};
 
 use super::background::Background;
 use super::random::Draws;
-use super::silhouette::{Band, Pose, Silhouette, Span};
+use super::silhouette::{Band, MAX_REACH, Pose, Silhouette, Span};
 use super::vocabulary::{Colour, Fill, HELD_OUT, Shape, SizeClass, Split};
 
 /// The share of its pixels that every object keeps.
-pub const MIN_VISIBLE: f64 = 0.45;
+pub const MIN_VISIBLE: f64 = 0.5;
 
 /// An object before it is painted.
 #[derive(Debug, Clone)]
@@ -150,7 +150,7 @@ impl Layout {
             for attempt in 0..48 {
                 let (low, high) = size_class.radius_range();
                 let radius = draws.between(low, high) * f64::from(self.size.short_side());
-                let reach = 1.2 * radius;
+                let reach = MAX_REACH * radius;
                 let centre = (
                     draws.between(reach, f64::from(self.size.width()) - reach),
                     draws.between(reach, f64::from(self.size.height()) - reach),

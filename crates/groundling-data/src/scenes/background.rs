@@ -167,12 +167,8 @@ mod tests {
             for row in 0..40 {
                 for column in 0..70 {
                     let colour = background.at(row, column);
-                    for channel in 0..3 {
-                        let (a, b) = (background.first[channel], background.second[channel]);
-                        assert!(
-                            colour[channel] >= a.min(b) - 2.6 && colour[channel] <= a.max(b) + 2.6,
-                            "{background:?}"
-                        );
+                    for (value, (a, b)) in colour.into_iter().zip(background.first.into_iter().zip(background.second)) {
+                        assert!(value >= a.min(b) - 2.6 && value <= a.max(b) + 2.6, "{background:?}");
                     }
                 }
             }

@@ -97,10 +97,10 @@ impl View<'_> {
     fn is(&self, index: usize, property: Property) -> bool {
         let object = &self.objects[index];
         match property {
-            Property::IsShape(shape) => shape == object.shape,
-            Property::IsColour(colour) => colour == object.colour,
-            Property::IsSize(size) => size == object.size_class,
-            Property::IsFill(fill) => fill == object.fill,
+            Property::Shape(shape) => shape == object.shape,
+            Property::Colour(colour) => colour == object.colour,
+            Property::Size(size) => size == object.size_class,
+            Property::Fill(fill) => fill == object.fill,
         }
     }
 
@@ -108,7 +108,7 @@ impl View<'_> {
         match filter {
             Filter::Lacks(property) => found.retain(|&i| !self.is(i, *property)),
             Filter::Rank(rank, side) => {
-                found.sort_by(|&a, &b| self.from_side(a, *side).total_cmp(&self.from_side(b, *side)));
+                found.sort_by(|&a, &b| self.to_side(a, *side).total_cmp(&self.to_side(b, *side)));
                 found = found.get(rank - 1).copied().into_iter().collect();
             }
             Filter::Biggest | Filter::BiggerOfPair => {
@@ -128,7 +128,7 @@ impl View<'_> {
                 self.relate(&mut found, class, |i, o| self.rank_of_size(i) < self.rank_of_size(o))?
             }
             Filter::Past(side, class) => {
-                self.relate(&mut found, class, |i, o| self.from_side(i, *side) < self.from_side(o, *side))?;
+                self.relate(&mut found, class, |i, o| self.to_side(i, *side) < self.to_side(o, *side))?;
             }
             Filter::Touching(class) => self.relate(&mut found, class, |i, o| self.clearance(i, o) < 0.12)?,
             Filter::ClosestTo(class) => match self.other(class)? {
@@ -147,16 +147,16 @@ impl View<'_> {
                 (Some(a), Some(b)) => found.retain(|&i| i != a && i != b && self.amid(i, a, b)),
                 _ => found.clear(),
             },
-            Filter::Zone(sides) => found.retain(|&i| sides.iter().all(|&side| self.share_from(i, side) < 0.40)),
-            Filter::Corner(sides) => found.retain(|&i| sides.iter().all(|&side| self.share_from(i, side) < 0.30)),
+            Filter::Zone(sides) => found.retain(|&i| sides.iter().all(|&side| self.share_to(i, side) < 0.40)),
+            Filter::Corner(sides) => found.retain(|&i| sides.iter().all(|&side| self.share_to(i, side) < 0.30)),
             Filter::SomeCorner => found.retain(|&i| {
-                let near = |side| self.share_from(i, side) < 0.30;
+                let near = |side| self.share_to(i, side) < 0.30;
                 (near(Toward::West) || near(Toward::East)) && (near(Toward::North) || near(Toward::South))
             }),
             Filter::Centre => found.retain(|&i| {
                 [Toward::West, Toward::East, Toward::North, Toward::South]
                     .iter()
-                    .all(|&side| self.share_from(i, side) > 0.30)
+                    .all(|&side| self.share_to(i, side) > 0.30)
             }),
         }
         Ok(found)
@@ -207,7 +207,7 @@ impl View<'_> {
     }
 
     /// Pixels from a side of the picture.
-    fn from_side(&self, index: usize, side: Toward) -> f64 {
+    fn to_side(&self, index: usize, side: Toward) -> f64 {
         let (x, y) = self.middle(index);
         match side {
             Toward::West => x,
@@ -217,12 +217,12 @@ impl View<'_> {
         }
     }
 
-    fn share_from(&self, index: usize, side: Toward) -> f64 {
+    fn share_to(&self, index: usize, side: Toward) -> f64 {
         let length = match side {
             Toward::West | Toward::East => self.width,
             Toward::North | Toward::South => self.height,
         };
-        self.from_side(index, side) / length
+        self.to_side(index, side) / length
     }
 
     /// Gap between two boxes over the shorter side of the picture.

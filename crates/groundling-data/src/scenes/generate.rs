@@ -213,7 +213,10 @@ impl Speaker<'_> {
                 }
             }
             PhraseKind::Relation => Restriction::Beyond(Side::ALL[self.draws.below(4)], self.anchor(target)?),
-            PhraseKind::Between => Restriction::Between(self.anchor(target)?, self.anchor(target)?),
+            PhraseKind::Between => {
+                let (a, b) = self.ends_around(target)?;
+                Restriction::Between(self.name(a)?, self.name(b)?)
+            }
             PhraseKind::Proximity => match self.draws.below(2) {
                 0 => Restriction::Nearest(self.anchor(target)?),
                 _ => Restriction::NextTo(self.anchor(target)?),
@@ -264,6 +267,18 @@ impl Speaker<'_> {
         let others = self.world.objects.len().checked_sub(1)?;
         let index = self.draws.below(others);
         self.name(if index >= target { index + 1 } else { index })
+    }
+
+    /// Two objects that the target clearly lies between.
+    fn ends_around(&mut self, target: usize) -> Option<(usize, usize)> {
+        let others = |index: &usize| *index != target;
+        let count = self.world.objects.len();
+        let firsts = (0..count).filter(others);
+        let pairs: Vec<(usize, usize)> = firsts
+            .flat_map(|a| (0..count).filter(others).filter(move |&b| b != a).map(move |b| (a, b)))
+            .filter(|&(a, b)| self.world.between(target, a, b) == Some(true))
+            .collect();
+        self.draws.pick(&pairs)
     }
 
     fn rank(&self, noun: &Noun, target: usize, side: Side) -> Option<usize> {

@@ -163,7 +163,8 @@ impl World<'_> {
         }
     }
 
-    fn between(&self, index: usize, a: usize, b: usize) -> Verdict<bool> {
+    /// Whether an object lies between two others.
+    pub(crate) fn between(&self, index: usize, a: usize, b: usize) -> Verdict<bool> {
         let (from, to, at) = (self.centre(a), self.centre(b), self.centre(index));
         let (span_x, span_y) = (to.0 - from.0, to.1 - from.1);
         let span = (span_x * span_x + span_y * span_y).sqrt();

@@ -42,10 +42,10 @@ pub(super) type Class = Vec<Property>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Property {
-    IsShape(Shape),
-    IsColour(Colour),
-    IsSize(SizeClass),
-    IsFill(Fill),
+    Shape(Shape),
+    Colour(Colour),
+    Size(SizeClass),
+    Fill(Fill),
 }
 
 /// Compass directions of the picture.
@@ -200,7 +200,7 @@ impl Reader<'_> {
             }
             self.at += 1;
         }
-        class.extend(shape.map(Property::IsShape));
+        class.extend(shape.map(Property::Shape));
         if self.eat("with") {
             let fill = match self.peek() {
                 Some("stripes") => Fill::Striped,
@@ -208,7 +208,7 @@ impl Reader<'_> {
                 _ => return Err(self.fail("stripes, dots or spots")),
             };
             self.at += 1;
-            class.push(Property::IsFill(fill));
+            class.push(Property::Fill(fill));
         }
         Ok((class, plural))
     }
@@ -378,27 +378,27 @@ impl Reader<'_> {
 
     fn adjective(&mut self) -> Option<Property> {
         let property = match self.peek()? {
-            "red" => Property::IsColour(Colour::Red),
-            "orange" => Property::IsColour(Colour::Orange),
-            "yellow" => Property::IsColour(Colour::Yellow),
-            "green" => Property::IsColour(Colour::Green),
-            "cyan" => Property::IsColour(Colour::Cyan),
-            "blue" => Property::IsColour(Colour::Blue),
-            "purple" => Property::IsColour(Colour::Purple),
-            "pink" => Property::IsColour(Colour::Pink),
-            "brown" => Property::IsColour(Colour::Brown),
-            "black" => Property::IsColour(Colour::Black),
-            "small" | "little" => Property::IsSize(SizeClass::Small),
-            "medium" | "mid" => Property::IsSize(SizeClass::Medium),
-            "large" | "big" => Property::IsSize(SizeClass::Large),
-            "solid" => Property::IsFill(Fill::Solid),
-            "striped" => Property::IsFill(Fill::Striped),
-            "dotted" | "spotted" => Property::IsFill(Fill::Dotted),
-            "outlined" | "unfilled" => Property::IsFill(Fill::Outlined),
+            "red" => Property::Colour(Colour::Red),
+            "orange" => Property::Colour(Colour::Orange),
+            "yellow" => Property::Colour(Colour::Yellow),
+            "green" => Property::Colour(Colour::Green),
+            "cyan" => Property::Colour(Colour::Cyan),
+            "blue" => Property::Colour(Colour::Blue),
+            "purple" => Property::Colour(Colour::Purple),
+            "pink" => Property::Colour(Colour::Pink),
+            "brown" => Property::Colour(Colour::Brown),
+            "black" => Property::Colour(Colour::Black),
+            "small" | "little" => Property::Size(SizeClass::Small),
+            "medium" | "mid" => Property::Size(SizeClass::Medium),
+            "large" | "big" => Property::Size(SizeClass::Large),
+            "solid" => Property::Fill(Fill::Solid),
+            "striped" => Property::Fill(Fill::Striped),
+            "dotted" | "spotted" => Property::Fill(Fill::Dotted),
+            "outlined" | "unfilled" => Property::Fill(Fill::Outlined),
             _ => return None,
         };
         self.at += 1;
-        if matches!(property, Property::IsSize(_)) {
+        if matches!(property, Property::Size(_)) {
             self.eat("sized");
         }
         Some(property)
@@ -498,8 +498,8 @@ mod tests {
 
     #[test]
     fn phrases_have_their_structure() {
-        let red = Property::IsColour(Colour::Red);
-        let star = Property::IsShape(Shape::Star);
+        let red = Property::Colour(Colour::Red);
+        let star = Property::Shape(Shape::Star);
         let set = |class: Class, filters: Vec<Filter>| Query::Set { count: Count::Singular, class, filters };
         for (phrase, expected) in [
             ("The red star.", set(vec![red, star], vec![])),

@@ -245,7 +245,7 @@ impl Placing {
     /// Even steps lie on the outer radius, odd ones on the inner, the first at the top; `down` centres the figure.
     fn on_star(&self, step: u32, steps: u32, outer: f64, inner: f64, down: f64) -> Point {
         let (sin, cos) = sin_cos(f64::from(step) / f64::from(steps));
-        let radius = if step % 2 == 0 { outer } else { inner };
+        let radius = if step.is_multiple_of(2) { outer } else { inner };
         self.point((radius * sin, down - radius * cos))
     }
 

@@ -2,3 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod scenes;
+mod scenes_phrases;
+mod write;

@@ -58,7 +58,7 @@ impl Background {
     pub(crate) fn draw(draws: &mut Draws, size: ImageSize) -> Self {
         let kind = BackgroundKind::ALL[draws.below(BackgroundKind::ALL.len())];
         // Light, middle and dark; a middle tone is nobody's named colour as long as it is nearly grey.
-        let (low, high) = [(205.0, 246.0), (150.0, 185.0), (52.0, 84.0)][draws.weighted(&[0.62, 0.20, 0.18])];
+        let (low, high) = [(205.0, 246.0), (150.0, 185.0), (48.0, 68.0)][draws.weighted(&[0.62, 0.20, 0.18])];
         let level = draws.between(low, high);
         let tint: Rgb = [draws.between(-9.0, 9.0), draws.between(-6.0, 6.0), draws.between(-9.0, 9.0)];
         let change = draws.between(9.0, 22.0) * if level > 128.0 { -1.0 } else { 1.0 };

@@ -304,6 +304,19 @@ impl Speaker<'_> {
         }
     }
 
+    /// Another region of the same kind.
+    fn other_region(&mut self, region: Region) -> Region {
+        let flips = 1 + self.draws.below(3);
+        let flipped = |side: Side, bit: usize| if flips & bit == 0 { side } else { side.opposite() };
+        match region {
+            Region::Half(side) => Region::Half(side.opposite()),
+            Region::Quarter(a, b) => Region::Quarter(flipped(a, 1), flipped(b, 2)),
+            Region::Corner(a, b) => Region::Corner(flipped(a, 1), flipped(b, 2)),
+            Region::AnyCorner => Region::Middle,
+            Region::Middle => Region::AnyCorner,
+        }
+    }
+
     /// Denies one or two properties that others in the scene have, and takes them off the noun.
     fn denial(&mut self, noun: &mut Noun) -> Restriction {
         let first = self.some_trait();
@@ -332,15 +345,20 @@ impl Speaker<'_> {
     /// The expression with one word exchanged.
     fn changed(&mut self, expression: Expression) -> Option<Expression> {
         let Expression::Simple { number, noun, restriction } = expression else { return None };
-        let plain = restriction == Restriction::None;
-        if plain || self.draws.chance(0.45) {
+        // The share of changes to the noun is such that the words that are left say little about whether they are true:
+        // high ranks, for instance, are seldom true and must not be made up often.
+        let noun_share = match restriction {
+            Restriction::None => 1.0,
+            Restriction::Nth(..) => 0.85,
+            _ => 0.45,
+        };
+        if self.draws.chance(noun_share) {
             let noun = self.changed_noun(noun)?;
             return Some(Expression::Simple { number, noun, restriction });
         }
         let restriction = match restriction {
             Restriction::Nth(rank, side) => {
-                let fitting = self.world.fitting(&noun).len();
-                let more = fitting.max(rank) + 1 + self.draws.below(2);
+                let more = self.world.fitting(&noun).len().max(rank) + 1;
                 (more <= MAX_NUMBER).then_some(Restriction::Nth(more, side))?
             }
             Restriction::Than(degree, noun) => match self.draws.below(2) {
@@ -363,7 +381,7 @@ impl Speaker<'_> {
                     Restriction::NextTo(self.name(other)?)
                 }
             },
-            Restriction::In(_) => Restriction::In(self.region()),
+            Restriction::In(region) => Restriction::In(self.other_region(region)),
             Restriction::Not(_) => Restriction::Not(self.some_trait()),
             Restriction::Neither(a, _) => Restriction::Neither(a, self.some_trait()),
             Restriction::None | Restriction::Farthest(_) | Restriction::Most(_) | Restriction::OfTwo(_) => return None,

@@ -36,7 +36,7 @@ fn singular(noun: &Noun, restriction: Restriction, draws: &mut Draws) -> String 
         Restriction::Nth(rank, side) => {
             let (noun, side) = (describe(noun, Form::Singular, draws), side_word(side));
             match draws.below(5) {
-                0 => format!("{the}{noun} number {} from the {side}", cardinal(rank)),
+                0 if rank > 1 => format!("{the}{noun} number {} from the {side}", cardinal(rank)),
                 1 => format!("{the}{} {noun} counting from the {side}", ordinal(rank)),
                 2 => format!("{the}{} {noun} from {side}", ordinal(rank)),
                 _ => format!("{the}{} {noun} from the {side}", ordinal(rank)),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use groundling_core::{BinaryMask, BoxXyxy, ImageSize, Rle, TargetCount};
 use groundling_data::scenes::{
-    Fill, KindWeights, MIN_VISIBLE, Scene, SceneConfig, SceneError, Scenes, Shape, Shares, SizeClass, Split,
+    Fill, KindWeights, MAX_REACH, MIN_VISIBLE, Scene, SceneConfig, SceneError, Scenes, Shape, Shares, SizeClass, Split,
     is_held_out,
 };
 use rayon::prelude::*;
@@ -86,6 +86,9 @@ fn scenes_keep_to_their_configuration() {
         for object in &scene.objects {
             let (low, high) = object.size_class.radius_range();
             assert!((low * 96.0..=high * 96.0).contains(&object.radius));
+            let reach = MAX_REACH * object.radius;
+            let (x, y) = object.centre;
+            assert!(x.min(y) >= reach && x.max(y) <= 96.0 - reach, "{} leaves the image", object.shape);
             assert!(object.shape.allows(object.fill));
             let channels = object.rgb.iter().zip(object.colour.rgb());
             assert!(channels.clone().all(|(&a, b)| a.abs_diff(b) <= 9), "{:?}", object.rgb);
@@ -163,7 +166,13 @@ fn scenes_are_what_they_always_were() {
     assert_eq!(found, PINNED, "{found:#x?}");
 }
 
-const PINNED: [(u64, u64, u64); 4] = [(0, 0, 0); 4];
+/// Hashes of masks, phrases and pixels.
+const PINNED: [(u64, u64, u64); 4] = [
+    (0xd974_0a7f_6393_dbbd, 0xffb7_9c87_6cf8_96ce, 0xb694_3a5a_c669_9c31),
+    (0x3d7d_f711_2100_ab0d, 0x492b_9c7b_5c14_cf6e, 0xf6f9_21fd_0147_ec16),
+    (0x3c47_03d3_3c95_3276, 0xd63e_600e_8f73_0148, 0x98df_2c9a_bc5d_a140),
+    (0xd24d_c213_3cf1_e910, 0xc09a_090f_bc4a_d4b6, 0x7131_e66f_78cf_fe4e),
+];
 
 #[test]
 fn held_out_pairs_are_shown_in_the_test_split_only() {

@@ -222,7 +222,8 @@ fn refer_and_ref_zom_pickle_their_refs() {
     let summary = write(&zom.0, &Layout::RefZom);
     let pickled = fs::read(zom.0.join("ref-zom/refs(final).p")).unwrap();
     assert_eq!((summary.phrases, summary.left_out), (phrases.len() as u64, 0));
-    let sources: Vec<usize> = ["zero", "one", "many"].iter().map(|source| count(&pickled, &["source", source])).collect();
+    let sources: Vec<usize> =
+        ["zero", "one", "many"].iter().map(|source| count(&pickled, &["source", source])).collect();
     assert_eq!(sources.iter().sum::<usize>() as u64, summary.refs);
     assert!(sources.iter().all(|&count| count > 0), "{sources:?}");
     assert!(zom.0.join("ref-zom/instances.json").is_file());

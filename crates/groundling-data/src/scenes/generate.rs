@@ -174,7 +174,8 @@ impl Speaker<'_> {
             return false;
         }
         let nouns = nouns_of(expression);
-        let alike = nouns.iter().enumerate().any(|(i, a)| nouns[i + 1..].contains(a));
+        // "the large ring left of the ring": what fits the first noun would be the other object itself.
+        let alike = nouns.iter().enumerate().any(|(i, first)| nouns[i + 1..].iter().any(|other| other.covers(first)));
         let possible = nouns.iter().all(|noun| match (noun.shape, noun.fill) {
             (Some(shape), Some(fill)) => shape.allows(fill),
             _ => true,

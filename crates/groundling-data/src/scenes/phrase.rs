@@ -72,6 +72,19 @@ pub(crate) struct Noun {
     pub(crate) shape: Option<Shape>,
 }
 
+impl Noun {
+    /// Whether everything that `other` fits is fitted by this noun too.
+    pub(crate) fn covers(&self, other: &Noun) -> bool {
+        fn open<T: PartialEq>(mine: Option<T>, other: Option<T>) -> bool {
+            mine.is_none() || mine == other
+        }
+        open(self.size, other.size)
+            && open(self.fill, other.fill)
+            && open(self.colour, other.colour)
+            && open(self.shape, other.shape)
+    }
+}
+
 /// A property that can be denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Trait {

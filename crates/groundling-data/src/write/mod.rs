@@ -65,7 +65,7 @@ pub struct Record {
     /// Stem of the names of its phrases, for instance `scenes-train-7-000012`.
     pub id: String,
     /// Where the image goes, relative to the root and with `/`, for instance `train/000012.png`. COCO keeps the last part;
-    /// the `refer` layouts number their images.
+    /// the `refer` layouts number their images. An image of the same name as an earlier one replaces it.
     pub file_name: String,
     /// The pixels.
     pub image: Picture,

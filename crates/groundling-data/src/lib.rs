@@ -28,7 +28,9 @@
 //! | [`readers`] | the layouts: refer, gRefCOCO, Ref-ZOM, COCO, Flickr30k Entities, ReSC lists, JSONL |
 //! | [`source`] | names of data sources that every command understands: `refer:ROOT/refcoco:unc:val` |
 //! | [`pickle`] | Python pickles, read over a closed list of opcodes |
-//! | [`check`] | a linter for data sets |
+//! | [`scenes`] | a generated world: pictures, exact masks, phrases and their truth |
+//! | [`write`](mod@write) | data sets in five layouts, written so that the readers read them back |
+//! | [`check`](mod@check) | a linter for data sets |
 //! | [`sampler`] | orders of training samples |
 //! | [`rng`] | seeded random numbers, the same everywhere |
 
@@ -44,6 +46,7 @@ pub mod sampler;
 pub mod scenes;
 pub mod source;
 pub mod text;
+pub mod write;
 
 pub use dataset::{Annotation, Dataset, DatasetError, ImageRecord, MaskRule, Sample, Shape};
 pub use source::DataSource;

@@ -74,6 +74,8 @@ pub enum DataSource {
 const FORMS: &str = "expected scenes:SPLIT[:COUNT], refer:FOLDER:SPLIT_BY:SPLIT, refzom:ROOT:SPLIT, \
      grefcoco:ROOT:SPLIT, coco:IMAGES:ANNOTATIONS, jsonl:FILE, flickr:ROOT:IMAGES:SPLIT or resc:FILE:IMAGES";
 
+/// Seed of the scenes of a source; commands may choose another.
+pub const SCENES_SEED: u64 = 7;
 /// Scenes of a source that states no count.
 pub const DEFAULT_SCENES: u64 = 1000;
 

@@ -3,4 +3,8 @@
 
 mod hostile;
 mod parity;
+mod round_trip;
+mod scenes;
+mod scenes_phrases;
 mod tokenizer_oracle;
+mod write;

@@ -43,7 +43,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Option<Spearman> {
     if xx == 0.0 || yy == 0.0 {
         return None;
     }
-    let rho = (dot(&x, &y) / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0);
+    let rho = (dot(&x, &y) / (xx * yy).sqrt()).clamp(-1.0, 1.0);
     Some(Spearman { rho, p_value: p_value(rho, x.len()) })
 }
 

@@ -70,7 +70,11 @@ impl RecRule {
                 };
                 let (predicted, truth) = (unit(predicted).clipped(1.0, 1.0), unit(truth));
                 let intersection = predicted.intersection(truth);
-                intersection / (predicted.area() + truth.area() - intersection + 1e-16)
+                let union = predicted.area() + truth.area() - intersection;
+                // The reference's arithmetic is float32, which absorbs the epsilon except where it keeps 0/0 away. Added
+                // in float64 it would turn an IoU of exactly 0.5 into a miss.
+                let epsilon = if union as f32 + 1e-16 == union as f32 { 0.0 } else { 1e-16 };
+                intersection / (union + epsilon)
             }
         }
     }

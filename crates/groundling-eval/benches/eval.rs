@@ -22,7 +22,7 @@ fn main() {
     let alone = EvalOptions { bootstrap: None, breakdowns: false, ..EvalOptions::default() };
     let intervals = EvalOptions { breakdowns: false, ..EvalOptions::default() };
     let all = EvalOptions::default();
-    for name in ["grec", "gres", "gres-480"] {
+    for name in ["grec", "gres", "gres-480", "coco-box"] {
         let protocol: Protocol = name.parse().unwrap();
         for (what, options) in [("figures", alone), ("1000 resamples", intervals), ("break-downs too", all)] {
             timed(&format!("{name} {EXPRESSIONS} expressions, {what}"), || {

@@ -109,14 +109,20 @@ pub fn paired_differences(
     let compare = |index: usize| {
         let difference = second[index].value()? - first[index].value()?;
         let values = rows.iter().filter_map(|row| Some(row[index + first.len()]? - row[index]?));
-        let values: Vec<f64> = values.collect();
+        Some(PairedDifference::of(difference, values.collect(), options.confidence))
+    };
+    (0..first.len()).map(compare).collect()
+}
+
+impl PairedDifference {
+    /// From the difference over all samples and over every resample.
+    pub fn of(difference: f64, values: Vec<f64>, confidence: f64) -> Self {
         // Sums in another order differ in the last bits; such a difference is none.
         let slack = 1e-9;
         let far = values.iter().filter(|&&value| (value - difference).abs() >= difference.abs() - slack).count();
         let p_value = (!values.is_empty()).then(|| (far + 1) as f64 / (values.len() + 1) as f64);
-        Some(PairedDifference { difference, interval: percentile_interval(values, options.confidence), p_value })
-    };
-    (0..first.len()).map(compare).collect()
+        Self { difference, interval: percentile_interval(values, confidence), p_value }
+    }
 }
 
 /// Numerators and denominators of all figures, one row a sample, so that a resample is one pass over memory.

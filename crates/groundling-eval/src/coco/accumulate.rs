@@ -37,39 +37,123 @@ pub(super) fn accumulate(index: &Index<'_>) -> CocoEvaluation {
 /// A detection in the ranking of its category.
 struct Ranked {
     score: f64,
+    image: i64,
     /// Its rank in its own image.
     rank: usize,
     matched: [u16; AREAS],
     ignored: [u16; AREAS],
 }
 
-fn category_entries(index: &Index<'_>, category: usize) -> Vec<Option<Entry>> {
-    let images = index.images_of(category);
-    let per_image: Vec<(Vec<Ranked>, [usize; AREAS])> = images
+/// An image, and its objects that count in every area range.
+type Positives = (i64, [usize; AREAS]);
+
+/// The ranking of a category, and of every image the number of objects that count in every area range.
+fn ranked_category(index: &Index<'_>, category: usize) -> (Vec<Ranked>, Vec<Positives>) {
+    let per_image: Vec<(Vec<Ranked>, Positives)> = index
+        .images_of(category)
         .par_iter()
         .with_min_len(64)
-        .map(|&image_id| {
-            let pair = index.pair(category, image_id);
+        .map(|&image| {
+            let pair = index.pair(category, image);
             let outcomes: [AreaOutcome; AREAS] = AreaRange::ALL.map(|area| pair.outcome(area));
             let ranked = pair.detections.iter().enumerate().map(|(rank, &detection)| Ranked {
                 score: index.score(detection),
+                image,
                 rank,
                 matched: std::array::from_fn(|area| outcomes[area].matched[rank]),
                 ignored: std::array::from_fn(|area| outcomes[area].ignored[rank]),
             });
-            (ranked.collect(), std::array::from_fn(|area| outcomes[area].positives))
+            (ranked.collect(), (image, std::array::from_fn(|area| outcomes[area].positives)))
         })
         .collect();
-    let mut positives = [0usize; AREAS];
-    let mut ranking: Vec<Ranked> = Vec::new();
-    for (ranked, counts) in per_image {
-        positives.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        ranking.extend(ranked);
-    }
+    let (rankings, positives): (Vec<Vec<Ranked>>, Vec<Positives>) = per_image.into_iter().unzip();
+    let mut ranking: Vec<Ranked> = rankings.into_iter().flatten().collect();
     // Stable, over images in ascending order: the ranking for fewer detections an image is this one with gaps.
     ranking.sort_by(|a, b| descending(a.score, b.score));
+    (ranking, positives)
+}
+
+fn category_entries(index: &Index<'_>, category: usize) -> Vec<Option<Entry>> {
+    let (ranking, per_image) = ranked_category(index, category);
+    let positives = |area: usize| per_image.iter().map(|(_, counts)| counts[area]).sum::<usize>();
     let cells = (0..AREAS).flat_map(|area| (0..LIMITS).map(move |limit| (area, limit)));
-    cells.map(|(area, limit)| (positives[area] > 0).then(|| entry(&ranking, (area, limit), positives[area]))).collect()
+    cells
+        .map(|(area, limit)| {
+            let positives = positives(area);
+            (positives > 0).then(|| entry(&ranking, (area, limit), positives))
+        })
+        .collect()
+}
+
+/// The ranking of one category over images 1 to N without crowds, from which AP (all areas, 100 detections) is quickly
+/// computed for any multiplicity of the images: for resampling.
+pub(crate) struct ApRanking {
+    /// Of every detection, best first: the place of its image.
+    images: Vec<u32>,
+    /// Of every threshold: places in the ranking that matched.
+    hits: [Vec<u32>; THRESHOLDS],
+    /// Of every image: objects.
+    positives: Vec<u32>,
+}
+
+impl ApRanking {
+    pub(super) fn of(index: &Index<'_>, images: usize) -> Self {
+        let (ranking, per_image) = ranked_category(index, 0);
+        let place = |image: i64| (image - 1) as usize;
+        let mut positives = vec![0; images];
+        per_image.iter().for_each(|&(image, counts)| positives[place(image)] = counts[0] as u32);
+        // Without crowds only absurdly large boxes are ignored; they are no part of the ranking then.
+        let counted: Vec<Ranked> = ranking.into_iter().filter(|detection| detection.ignored[0] == 0).collect();
+        let hits = |k: usize| (0u32..).zip(&counted).filter(move |(_, d)| d.matched[0] >> k & 1 == 1).map(|(at, _)| at);
+        Self {
+            hits: std::array::from_fn(|k| hits(k).collect()),
+            images: counted.iter().map(|detection| place(detection.image) as u32).collect(),
+            positives,
+        }
+    }
+
+    /// AP as a fraction, every image taken `counts` times; `None` without objects.
+    pub(crate) fn ap(&self, counts: &[u32]) -> Option<f64> {
+        let positives: u64 = self.positives.iter().zip(counts).map(|(&p, &c)| u64::from(p) * u64::from(c)).sum();
+        if positives == 0 {
+            return None;
+        }
+        let mut ranked = 0u64;
+        let ranked_to: Vec<u64> = self
+            .images
+            .iter()
+            .map(|&image| {
+                ranked += u64::from(counts[image as usize]);
+                ranked
+            })
+            .collect();
+        // Precision is highest and recall grows at hits only, and at the last copy of a hit.
+        let mut sum = 0.0;
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for hits in &self.hits {
+            points.clear();
+            let mut right = 0u64;
+            for &at in hits {
+                let copies = counts[self.images[at as usize] as usize];
+                if copies > 0 {
+                    right += u64::from(copies);
+                    let precision = right as f64 / (ranked_to[at as usize] as f64 + SPACING);
+                    points.push((right as f64 / positives as f64, precision));
+                }
+            }
+            let (mut best, mut level) = (0.0f64, RECALLS);
+            // From the right: levels above the recall before a point have the best precision from that point on.
+            for place in (0..points.len()).rev() {
+                best = best.max(points[place].1);
+                let before = place.checked_sub(1).map_or(-1.0, |p| points[p].0);
+                while level > 0 && recall_level(level - 1) > before {
+                    level -= 1;
+                    sum += if recall_level(level) <= points[place].0 { best } else { 0.0 };
+                }
+            }
+        }
+        Some(sum / (THRESHOLDS * RECALLS) as f64)
+    }
 }
 
 fn entry(ranking: &[Ranked], (area, limit): (usize, usize), positives: usize) -> Entry {

@@ -32,6 +32,7 @@ mod matching;
 
 use groundling_core::{BoxXywh, ImageSize, Pixels, Rle};
 
+pub(crate) use accumulate::ApRanking;
 pub use accumulate::CocoEvaluation;
 pub use matching::{ImageMatches, image_matches};
 
@@ -256,4 +257,14 @@ pub fn evaluate(
 ) -> Result<CocoEvaluation, CocoError> {
     let index = matching::Index::build(truth, detections, options)?;
     Ok(accumulate::accumulate(&index))
+}
+
+/// The ranking behind AP, for resampling. Images are 1 to N, there is one category, and nothing is a crowd.
+pub(crate) fn ap_ranking(
+    truth: &CocoTruth,
+    detections: &[CocoDetection],
+    options: CocoOptions,
+) -> Result<ApRanking, CocoError> {
+    let index = matching::Index::build(truth, detections, options)?;
+    Ok(ApRanking::of(&index, truth.images.len()))
 }

@@ -140,6 +140,7 @@ fn five(ids: Vec<&String>) -> Vec<String> {
 
 fn duplicate<'a>(what: &'static str, ids: impl Iterator<Item = &'a String>) -> JoinError {
     let mut seen = HashSet::new();
-    let id = ids.filter(|id| !seen.insert(id.as_str())).cloned().next();
+    let mut ids = ids;
+    let id = ids.find(|id| !seen.insert(id.as_str())).cloned();
     JoinError::Duplicate { what, id: id.unwrap_or_default() }
 }

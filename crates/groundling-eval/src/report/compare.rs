@@ -141,8 +141,14 @@ fn compared(first: &Scoring, second: &Scoring, options: &EvalOptions) -> Vec<Com
             });
             figures.collect()
         }
-        (Scoring::Values(first), Scoring::Values(second)) => {
-            first.iter().zip(second).map(|((name, a), (_, b))| ComparedFigure::of(name, *a, *b)).collect()
+        (Scoring::Ranked(first), Scoring::Ranked(second)) => {
+            let pairs = first.values.iter().zip(&second.values);
+            let mut figures: Vec<_> = pairs.map(|((name, a), (_, b))| ComparedFigure::of(name, *a, *b)).collect();
+            let headline = options.bootstrap.as_ref().and_then(|options| first.difference(second, options));
+            if let (Some(figure), Some(difference)) = (figures.first_mut(), headline) {
+                (figure.interval, figure.p_value) = (difference.interval, difference.p_value);
+            }
+            figures
         }
         // Both sides come from one protocol, which decides the form.
         _ => Vec::new(),

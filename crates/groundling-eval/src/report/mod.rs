@@ -203,8 +203,13 @@ impl Scored {
                 };
                 ratios.iter().zip(intervals).map(figure).collect()
             }
-            Scoring::Values(values) => {
-                values.iter().map(|(name, value)| Figure::new((*name).to_owned(), *value, None)).collect()
+            Scoring::Ranked(ranked) => {
+                let headline = bootstrap.and_then(|options| ranked.interval(options));
+                let intervals = std::iter::once(headline).chain(std::iter::repeat(None));
+                let figure = |((name, value), interval): (&(&str, Option<f64>), Option<Interval>)| {
+                    Figure::new((*name).to_owned(), *value, interval)
+                };
+                ranked.values.iter().zip(intervals).map(figure).collect()
             }
         }
     }

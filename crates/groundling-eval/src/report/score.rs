@@ -3,15 +3,17 @@
 use groundling_core::{BoxXyxy, Pixels, Rle};
 
 use super::{Counts, EvalOptions, Protocol};
+use crate::bootstrap::{PairedDifference, percentile_interval, resampled};
 use crate::coco::{
-    self, CocoAnnotation, CocoCategory, CocoDetection, CocoImage, CocoOptions, CocoTruth, IouKind, STAT_NAMES,
+    self, ApRanking, CocoAnnotation, CocoCategory, CocoDetection, CocoImage, CocoOptions, CocoTruth, IouKind,
+    STAT_NAMES,
 };
 use crate::grec::GrecOptions;
 use crate::gres::GresOptions;
 use crate::rec::RecRule;
 use crate::records::Sample;
 use crate::res::{ResOptions, ResOutcome};
-use crate::{EvalError, RatioFigure, grec, gres, rec, res};
+use crate::{BootstrapOptions, EvalError, Interval, RatioFigure, grec, gres, rec, res};
 
 /// Figures, and whether each sample is right.
 pub(super) struct Scored {
@@ -24,8 +26,17 @@ pub(super) struct Scored {
 pub(super) enum Scoring {
     /// Sums over samples: intervals and groups come from them.
     Ratios(Vec<RatioFigure>),
-    /// Numbers that only the whole gives, in percent.
-    Values(Vec<(&'static str, Option<f64>)>),
+    /// Numbers that only the ranking of all samples gives.
+    Ranked(Box<Ranked>),
+}
+
+/// Numbers of a ranking.
+pub(super) struct Ranked {
+    /// In percent; the first is the headline.
+    pub(super) values: Vec<(&'static str, Option<f64>)>,
+    /// How to compute the headline for resamples.
+    pub(super) ranking: ApRanking,
+    pub(super) samples: usize,
 }
 
 impl Scored {
@@ -57,7 +68,7 @@ impl Scored {
             }
             Protocol::Coco(kind) => {
                 let places: Vec<usize> = (0..samples.len()).collect();
-                Ok(Self { scoring: Scoring::Values(coco_values(samples, &places, kind)?), right: Vec::new() })
+                Ok(Self { scoring: Scoring::Ranked(Box::new(coco_values(samples, &places, kind)?)), right: Vec::new() })
             }
         }
     }
@@ -74,12 +85,13 @@ impl Scored {
                 let headlines = figures.iter().filter(|figure| figure.headline);
                 Scoring::Ratios(headlines.map(|figure| figure.of_samples(places)).collect())
             }
-            (Scoring::Values(_), Protocol::Coco(kind)) => {
-                let mut values = coco_values(samples, places, kind)?;
-                values.truncate(1);
-                Scoring::Values(values)
+            (Scoring::Ranked(_), Protocol::Coco(kind)) => {
+                let mut ranked = coco_values(samples, places, kind)?;
+                ranked.values.truncate(1);
+                Scoring::Ranked(Box::new(ranked))
             }
-            (Scoring::Values(_), _) => Scoring::Values(Vec::new()),
+            // Only COCO's protocols rank.
+            (Scoring::Ranked(_), _) => Scoring::Ratios(Vec::new()),
         };
         Ok(Self { scoring, right: Vec::new() })
     }
@@ -105,18 +117,14 @@ impl Scored {
             notes.push(format!("{} samples without a target are left out; ref-zom and gres score them", counts.zero));
         }
         if matches!(protocol, Protocol::Coco(_)) {
-            notes.push("AP ranks over all samples: no intervals".to_owned());
+            notes.push("every figure ranks over all samples: only AP has an interval".to_owned());
         }
         notes
     }
 }
 
 /// The twelve numbers in percent: every sample an image, one category.
-fn coco_values(
-    samples: &[Sample],
-    places: &[usize],
-    kind: IouKind,
-) -> Result<Vec<(&'static str, Option<f64>)>, EvalError> {
+fn coco_values(samples: &[Sample], places: &[usize], kind: IouKind) -> Result<Ranked, EvalError> {
     const CATEGORY: i64 = 1;
     let mut truth =
         CocoTruth { categories: vec![CocoCategory { id: CATEGORY, name: "phrase".into() }], ..CocoTruth::default() };
@@ -151,8 +159,13 @@ fn coco_values(
             detections.push(CocoDetection { image_id, category_id: CATEGORY, score: found.score, bbox, mask });
         }
     }
-    let stats = coco::evaluate(&truth, &detections, CocoOptions::new(kind))?.stats();
-    Ok(STAT_NAMES.into_iter().zip(stats.map(|value| value.map(|value| 100.0 * value))).collect())
+    let options = CocoOptions::new(kind);
+    let stats = coco::evaluate(&truth, &detections, options)?.stats();
+    Ok(Ranked {
+        values: STAT_NAMES.into_iter().zip(stats.map(|value| value.map(|value| 100.0 * value))).collect(),
+        ranking: coco::ap_ranking(&truth, &detections, options)?,
+        samples: places.len(),
+    })
 }
 
 /// The mask where masks are compared, and the area; `None` if a mask is missing.
@@ -160,5 +173,78 @@ fn shape(kind: IouKind, mask: Option<&Rle>, bbox: BoxXyxy<Pixels>) -> Option<(Op
     match kind {
         IouKind::Box => Some((None, bbox.area())),
         IouKind::Mask => mask.map(|mask| (Some(mask.clone()), mask.area() as f64)),
+    }
+}
+
+impl Ranked {
+    /// The interval of the headline.
+    pub(super) fn interval(&self, options: &BootstrapOptions) -> Option<Interval> {
+        let values = resampled(self.samples, options, |counts| self.ranking.ap(counts).map(|ap| 100.0 * ap));
+        percentile_interval(values, options.confidence)
+    }
+
+    /// The difference of the headline to that of another ranking of the same samples.
+    pub(super) fn difference(&self, second: &Self, options: &BootstrapOptions) -> Option<PairedDifference> {
+        let headline = |ranked: &Self| ranked.values.first().and_then(|(_, value)| *value);
+        let difference = headline(second)? - headline(self)?;
+        let values = resampled(self.samples, options, |counts| {
+            Some(100.0 * (second.ranking.ap(counts)? - self.ranking.ap(counts)?))
+        });
+        Some(PairedDifference::of(difference, values, options.confidence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use groundling_core::{GroundTruth, ImageSize, ModelIdentity, Phrase, PredictedTarget, Prediction, TrueTarget};
+
+    use crate::records::{PredictionRecord, TruthRecord};
+
+    /// Sample `index` with a box and three guesses, of which some are near.
+    fn sample(index: u32) -> Sample {
+        let (x, phrase) = (f64::from(index % 9), Phrase::parse("cup").unwrap());
+        let image_size = ImageSize::new(64, 64).unwrap();
+        let bbox = BoxXyxy::new(x, 0.0, x + 20.0, 20.0);
+        let targets = vec![TrueTarget { bbox, mask: None, category_id: None }];
+        let truth = GroundTruth { targets, merged_mask: None };
+        let guess = |k: u32| PredictedTarget {
+            // All different: equal scores would stand in another order when samples are repeated.
+            score: f64::from((index * 3 + k) * 37 % 121) / 121.0,
+            bbox: bbox.shifted(f64::from((index * 7 + k * 5) % 13), f64::from(k)),
+            mask: None,
+            label: None,
+        };
+        let prediction = Prediction {
+            phrase: phrase.clone(),
+            image_size,
+            targets: (0..3).map(guess).collect(),
+            no_target: false,
+            no_target_score: None,
+            model: ModelIdentity { name: String::new(), hash: String::new() },
+        };
+        let (id, image) = (index.to_string(), String::new());
+        let source = truth.count();
+        Sample {
+            prediction: Some(PredictionRecord { id: id.clone(), image: image.clone(), prediction }),
+            truth: TruthRecord { id, image, phrase, image_size, truth, source },
+        }
+    }
+
+    /// Taking a sample twice in the ranking is the same as having it twice.
+    #[test]
+    fn counted_samples_are_repeated_samples() {
+        let samples: Vec<Sample> = (0..40).map(sample).collect();
+        let all: Vec<usize> = (0..samples.len()).collect();
+        let ranked = coco_values(&samples, &all, IouKind::Box).unwrap();
+        for step in 0..4u32 {
+            let counts: Vec<u32> = (0..40).map(|i| if step == 0 { 1 } else { (i * 7 + step) % (step + 2) }).collect();
+            let places: Vec<usize> = all.iter().flat_map(|&i| std::iter::repeat_n(i, counts[i] as usize)).collect();
+            let repeated = coco_values(&samples, &places, IouKind::Box).unwrap().values[0].1.unwrap();
+            let counted = 100.0 * ranked.ranking.ap(&counts).unwrap();
+            assert!(repeated > 1.0 && repeated < 99.0, "not trivial");
+            assert!((repeated - counted).abs() < 1e-10, "{step}: {repeated} {counted}");
+        }
+        assert_eq!(ranked.ranking.ap(&[0; 40]), None);
     }
 }

@@ -142,7 +142,7 @@ mod slow {
 fn random(seed: u64, kind: IouKind) -> (CocoTruth, Vec<CocoDetection>) {
     let mut dice = Dice(seed);
     let size = ImageSize::new(120, 130).unwrap();
-    let categories = vec![4i64, 2, 9];
+    let categories = [4i64, 2, 9];
     let mut truth = CocoTruth {
         images: [7, 3, 5, 11].map(|id| CocoImage { id, size: Some(size) }).to_vec(),
         categories: categories.iter().map(|&id| CocoCategory { id, name: String::new() }).collect(),

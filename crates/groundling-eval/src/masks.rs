@@ -1,0 +1,172 @@
+//! Masks of samples, and how much they overlap at the original or at a fixed size.
+
+use groundling_core::{ImageSize, Rle, RleError, mask::nearest_indices};
+
+use crate::EvalError;
+use crate::records::Sample;
+
+/// The size at which masks are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MaskSize {
+    /// That of the image.
+    Original,
+    /// Both masks are resized to N x N first, by nearest neighbour without keeping the aspect, as LAVT and its
+    /// followers do with N = 480 (see [`groundling_core::BinaryMask::resized_nearest`]).
+    ///
+    /// DEVIATION: the reference resizes the truth only, since its network already answers at N x N; a record holds the
+    /// answer at the original size, so it is resized back.
+    Resized(u32),
+}
+
+/// Pixels of a predicted and a true mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MaskOverlap {
+    /// In both.
+    pub intersection: u64,
+    /// In the predicted mask.
+    pub predicted: u64,
+    /// In the true mask.
+    pub truth: u64,
+}
+
+impl MaskOverlap {
+    /// Counts pixels without decoding either mask.
+    ///
+    /// # Errors
+    /// If the masks have different sizes.
+    pub fn count(predicted: &Rle, truth: &Rle, size: MaskSize) -> Result<Self, RleError> {
+        // Also checks the sizes.
+        let intersection = predicted.intersection(truth)?;
+        let MaskSize::Resized(side) = size else {
+            return Ok(Self { intersection, predicted: predicted.area(), truth: truth.area() });
+        };
+        let weights = Weights::new(truth.size(), side);
+        Ok(Self {
+            intersection: common_runs(predicted, truth).map(|run| weights.of(run)).sum(),
+            predicted: predicted.foreground().map(|run| weights.of(run)).sum(),
+            truth: truth.foreground().map(|run| weights.of(run)).sum(),
+        })
+    }
+
+    /// In either mask.
+    pub fn union(self) -> u64 {
+        self.predicted + self.truth - self.intersection
+    }
+
+    /// Intersection over union, 0 where both are empty.
+    pub fn iou(self) -> f64 {
+        if self.union() == 0 { 0.0 } else { self.intersection as f64 / self.union() as f64 }
+    }
+}
+
+/// How many pixels of the resized mask each pixel of the original becomes: rows times columns.
+struct Weights {
+    height: u64,
+    /// Output rows made from the rows above: a sum from the top.
+    rows_above: Vec<u64>,
+    columns: Vec<u64>,
+}
+
+impl Weights {
+    fn new(from: ImageSize, side: u32) -> Self {
+        let uses = |from: u32| {
+            let mut uses = vec![0u64; from as usize];
+            nearest_indices(from, side).into_iter().for_each(|index| uses[index as usize] += 1);
+            uses
+        };
+        let mut rows_above = vec![0];
+        let mut sum = 0;
+        rows_above.extend(uses(from.height()).into_iter().map(|count| {
+            sum += count;
+            sum
+        }));
+        Self { height: u64::from(from.height()), rows_above, columns: uses(from.width()) }
+    }
+
+    /// Output pixels made from a run of column-major positions.
+    fn of(&self, (start, end): (u64, u64)) -> u64 {
+        let (mut position, mut sum) = (start, 0);
+        while position < end {
+            let column = position / self.height;
+            let stop = end.min((column + 1) * self.height);
+            let (top, bottom) = (position - column * self.height, stop - column * self.height);
+            let rows = self.rows_above[bottom as usize] - self.rows_above[top as usize];
+            sum += rows * self.columns[column as usize];
+            position = stop;
+        }
+        sum
+    }
+}
+
+/// Runs that are foreground in both.
+fn common_runs<'a>(left: &'a Rle, right: &'a Rle) -> impl Iterator<Item = (u64, u64)> + 'a {
+    let (mut lefts, mut rights) = (left.foreground(), right.foreground());
+    let (mut a, mut b) = (lefts.next(), rights.next());
+    std::iter::from_fn(move || {
+        loop {
+            let ((a0, a1), (b0, b1)) = (a?, b?);
+            if a1 <= b1 {
+                a = lefts.next();
+            } else {
+                b = rights.next();
+            }
+            let (start, end) = (a0.max(b0), a1.min(b1));
+            if start < end {
+                return Some((start, end));
+            }
+        }
+    })
+}
+
+/// The union of the masks of all predicted targets with at least this score: what a segmentation model says. The
+/// no-target answer does not empty it; protocols that read that answer do so themselves. `None` without a prediction.
+pub(crate) fn predicted_mask(sample: &Sample, min_score: f64) -> Result<Option<Rle>, EvalError> {
+    let Some(record) = &sample.prediction else { return Ok(None) };
+    let targets = record.prediction.targets.iter().enumerate().filter(|(_, target)| target.score >= min_score);
+    let masks = targets.map(|(index, target)| (index, target.mask.as_ref()));
+    union(sample, "predicted", masks).map(Some)
+}
+
+/// The merged mask if the data set states one, else the union of the targets' masks.
+pub(crate) fn true_mask(sample: &Sample) -> Result<Rle, EvalError> {
+    let truth = &sample.truth.truth;
+    if let Some(mask) = &truth.merged_mask {
+        return Ok(mask.clone());
+    }
+    union(sample, "true", truth.targets.iter().map(|target| target.mask.as_ref()).enumerate())
+}
+
+fn union<'a>(
+    sample: &Sample,
+    whose: &'static str,
+    masks: impl Iterator<Item = (usize, Option<&'a Rle>)>,
+) -> Result<Rle, EvalError> {
+    let id = || sample.truth.id.clone();
+    let mut all: Option<Rle> = None;
+    for (target, mask) in masks {
+        let mask = mask.ok_or_else(|| EvalError::NoMask { id: id(), whose, target })?;
+        all = Some(match all {
+            None => mask.clone(),
+            Some(all) => all.union(mask).map_err(|source| EvalError::MaskSize { id: id(), source })?,
+        });
+    }
+    Ok(all.unwrap_or_else(|| Rle::empty(sample.truth.image_size)))
+}
+
+/// Overlap of a sample's masks; `None` without a prediction, with the pixels of the truth beside it.
+pub(crate) fn overlap(
+    sample: &Sample,
+    size: MaskSize,
+    min_score: f64,
+) -> Result<(Option<MaskOverlap>, u64), EvalError> {
+    let truth = true_mask(sample)?;
+    let predicted = predicted_mask(sample, min_score)?;
+    let counted = |predicted: &Rle| {
+        let counted = MaskOverlap::count(predicted, &truth, size);
+        counted.map_err(|source| EvalError::MaskSize { id: sample.truth.id.clone(), source })
+    };
+    match predicted {
+        Some(predicted) => counted(&predicted).map(|overlap| (Some(overlap), overlap.truth)),
+        None => counted(&Rle::empty(truth.size())).map(|overlap| (None, overlap.truth)),
+    }
+}

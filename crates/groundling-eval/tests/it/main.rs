@@ -1,0 +1,9 @@
+//! Integration tests of groundling-eval.
+#![allow(clippy::unwrap_used)]
+
+mod coco;
+mod made;
+mod parity;
+mod properties;
+mod records;
+mod report;

@@ -1,0 +1,105 @@
+//! `groundling eval`: numbers from prediction files, without any model.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use groundling_data::DataSource;
+use groundling_eval::coco::{self, CocoOptions, json};
+use groundling_eval::records::{
+    MissingPolicy, ReadLimits, Sample, TruthRecord, join, read_predictions_file, read_truths_file,
+};
+use groundling_eval::{BootstrapOptions, EvalOptions, Protocol, Report, compare, evaluate};
+use groundling_viz::{Chart, Plot, ReliabilityBin, ReliabilityPlot, write_atomically, write_png};
+
+use super::samples;
+use crate::flags::{Eval, Format};
+use crate::{Outcome, output, progress};
+
+pub(crate) fn run(flags: &Eval, format: Format) -> anyhow::Result<Outcome> {
+    let protocol: Protocol = flags.protocol.parse()?;
+    if let (Protocol::Coco(kind), true) = (protocol, is_json(&flags.predictions) && is_json(Path::new(&flags.truth))) {
+        let report = coco_report(flags, kind)?;
+        output::result(format, &report, || report.to_table())?;
+        return Ok(Outcome::Done);
+    }
+    let truths = truths(flags)?;
+    let policy = if flags.missing_as_wrong { MissingPolicy::CountAsWrong } else { MissingPolicy::Refuse };
+    let samples = |path: &Path| -> anyhow::Result<Vec<Sample>> {
+        let predictions = read_predictions_file(path, &ReadLimits::default())?;
+        join(truths.clone(), predictions, policy).with_context(|| path.display().to_string())
+    };
+    let options = options(flags);
+    let first = samples(&flags.predictions)?;
+    if let Some(other) = &flags.compare {
+        let comparison = compare(protocol, &first, &samples(other)?, &options)?;
+        output::result(format, &comparison, || comparison.to_table())?;
+        return Ok(Outcome::Done);
+    }
+    let report = evaluate(protocol, &first, &options)?;
+    if let Some(path) = &flags.reliability {
+        draw_reliability(path, &report)?;
+    }
+    output::result(format, &report, || report.to_table())?;
+    Ok(Outcome::Done)
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+}
+
+fn options(flags: &Eval) -> EvalOptions {
+    let bootstrap = BootstrapOptions::default();
+    let seed = flags.seed.unwrap_or(bootstrap.seed);
+    let bootstrap = BootstrapOptions { resamples: flags.resamples, seed, ..bootstrap };
+    EvalOptions { bootstrap: (flags.resamples > 0).then_some(bootstrap), ..EvalOptions::default() }
+}
+
+/// A file of truth records if there is one of that name, else a data source.
+fn truths(flags: &Eval) -> anyhow::Result<Vec<TruthRecord>> {
+    let path = Path::new(&flags.truth);
+    if path.is_file() {
+        return Ok(read_truths_file(path, &ReadLimits::default())?);
+    }
+    let source: DataSource = flags
+        .truth
+        .parse()
+        .with_context(|| format!("{:?} is neither a file of truth records nor a data source", flags.truth))?;
+    let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
+    samples::truths(&source, flags.masks.into(), seed, &progress::bar(true, 0, ""))
+}
+
+fn coco_report(flags: &Eval, kind: coco::IouKind) -> anyhow::Result<Report> {
+    if flags.compare.is_some() {
+        bail!("--compare works on prediction records, not on COCO results");
+    }
+    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+    let truth_path = Path::new(&flags.truth);
+    let truth = json::parse_truth(&read(truth_path)?, truth_path, kind)?;
+    let results = json::parse_results(&read(&flags.predictions)?, &flags.predictions, &truth, kind)?;
+    let evaluation = coco::evaluate(&truth, &results, CocoOptions::new(kind))?;
+    Ok(Report::of_coco(kind, truth.images.len(), &evaluation))
+}
+
+fn draw_reliability(path: &Path, report: &Report) -> anyhow::Result<()> {
+    let Some(calibration) = &report.calibration else {
+        bail!("there is no reliability to draw: no prediction has a no-target score, or no sample is without target");
+    };
+    // Bins without a prediction have no mean; they are drawn empty, at their middle.
+    let bin = |bin: &groundling_eval::calibration::ReliabilityBin| ReliabilityBin {
+        lower: bin.low,
+        upper: bin.high,
+        confidence: bin.mean_score.unwrap_or((bin.low + bin.high) / 2.0),
+        accuracy: bin.share.unwrap_or(0.0),
+        count: bin.count as u64,
+    };
+    let bins = calibration.reliability.iter().map(bin).collect();
+    let plot = ReliabilityPlot { bins, expected_calibration_error: Some(calibration.ece) };
+    let chart = Chart::new("Reliability of the no-target score", Plot::Reliability(plot))
+        .labelled("score that nothing fits", "share where nothing fits");
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("svg") => write_atomically(path, chart.to_svg().as_bytes())?,
+        Some("png") => write_png(path, &chart.to_png(2.0))?,
+        _ => bail!("{}: expected a name ending in .svg or .png", path.display()),
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! What the commands do. Each takes its arguments as typed, turns them into what the libraries need, and prints a result.
+
+mod data;
+mod eval;
+mod ground;
+mod samples;
+
+use clap::CommandFactory;
+
+use crate::Outcome;
+use crate::flags::{Command, Data, Flags, Format};
+
+pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
+    let format = if flags.json { Format::Json } else { flags.format };
+    match flags.command {
+        Command::Ground(ground) => ground::run(&ground, format),
+        Command::Data(Data::Make(make)) => data::make(&make, format, flags.quiet),
+        Command::Data(Data::Check { path }) => data::check(&path, format),
+        Command::Data(Data::Sheet(sheet)) => data::sheet(&sheet, format),
+        Command::Data(Data::Truth(truth)) => data::truth(&truth, flags.quiet),
+        Command::Eval(eval) => eval::run(&eval, format),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Flags::command(), "groundling", &mut std::io::stdout());
+            Ok(Outcome::Done)
+        }
+    }
+}

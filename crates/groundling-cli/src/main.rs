@@ -1,0 +1,47 @@
+//! The `groundling` program.
+//!
+//! Results go to stdout, talk and progress to stderr. Exit codes: 0 success, 1 a negative answer (a check that found
+//! errors), 2 an error.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a program for people
+
+mod commands;
+mod flags;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// How a command ended, when it did not fail.
+enum Outcome {
+    /// It did what was asked.
+    Done,
+    /// It did what was asked, and the answer is no.
+    Negative,
+}
+
+fn main() -> ExitCode {
+    // A reader that closes the pipe early (`groundling ... | head`) ends the program quietly.
+    let flags = flags::Flags::parse();
+    log_to_stderr(flags.verbose);
+    match commands::run(flags) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Negative) => ExitCode::from(1),
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if let Some(hint) = output::hint(&error) {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GROUNDLING_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}

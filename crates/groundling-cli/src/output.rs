@@ -1,0 +1,87 @@
+//! What commands print, and hints after errors.
+
+use std::io::Write;
+
+use anyhow::Context;
+use groundling_core::PhraseError;
+use groundling_data::DatasetError;
+use groundling_data::image::decode::ImageError;
+use groundling_eval::records::JoinError;
+use serde::Serialize;
+
+use crate::flags::Format;
+
+/// Writes a line to stdout.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{}", text.trim_end())?;
+    Ok(())
+}
+
+/// Prints a result in the form asked for.
+pub(crate) fn result<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match format {
+        Format::Text => say(&text()),
+        Format::Json => say(&serde_json::to_string_pretty(value).context("the result as JSON")?),
+    }
+}
+
+/// Whether an error only says that nobody reads our output any more.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// What to try after an error, where there is something to try.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<DatasetError>() {
+            return dataset_hint(error);
+        }
+        if let Some(error) = cause.downcast_ref::<ImageError>() {
+            return image_hint(error);
+        }
+        if let Some(error) = cause.downcast_ref::<JoinError>() {
+            return join_hint(error);
+        }
+        if let Some(PhraseError::Empty) = cause.downcast_ref() {
+            return Some("put the phrase in quotes: groundling ground photo.jpg \"the left cup\"");
+        }
+    }
+    None
+}
+
+fn dataset_hint(error: &DatasetError) -> Option<&'static str> {
+    Some(match error {
+        DatasetError::Pickle { .. } => {
+            "use the file as its authors published it; this program never runs code of a pickle"
+        }
+        DatasetError::MissingImage { .. } => "`groundling data check` lists every missing image",
+        DatasetError::BadBox { format: "x0, y0, x1, y1", .. } => {
+            "if your numbers are x, y, width, height, add width to x and height to y"
+        }
+        DatasetError::BadBox { .. } => "COCO boxes are x, y, width, height; corners belong in our JSON lines",
+        DatasetError::Source { .. } => "`groundling help` lists the forms of a data source",
+        DatasetError::IsFolder { .. } => "name a file inside the folder",
+        DatasetError::Image(error) => return image_hint(error),
+        _ => return None,
+    })
+}
+
+fn image_hint(error: &ImageError) -> Option<&'static str> {
+    Some(match error {
+        ImageError::UnknownFormat { .. } => "convert the picture to JPEG, PNG, WebP or BMP",
+        ImageError::TooLarge { .. } | ImageError::Memory { .. } => {
+            "shrink the picture; models read it at 640 pixels or fewer"
+        }
+        ImageError::IsFolder { .. } => "name a file inside the folder",
+        _ => return None,
+    })
+}
+
+fn join_hint(error: &JoinError) -> Option<&'static str> {
+    Some(match error {
+        JoinError::Missing { .. } => "predict every sample, or score with --missing-as-wrong",
+        JoinError::Surplus { .. } => "were the predictions made for another split?",
+        _ => return None,
+    })
+}

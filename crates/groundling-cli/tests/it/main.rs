@@ -1,0 +1,4 @@
+//! Runs of the program as a user types them.
+#![allow(clippy::unwrap_used)]
+
+mod program;

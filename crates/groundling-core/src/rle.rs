@@ -89,7 +89,7 @@ pub enum PolygonError {
 
 /// Largest coordinate we accept in a polygon, in pixels.
 pub const MAX_COORDINATE: f64 = 1_000_000.0;
-/// Longest outline we draw, in fifths of a pixel.
+/// Longest outline of an object that we draw, in fifths of a pixel.
 pub const MAX_OUTLINE_STEPS: u64 = 50_000_000;
 
 impl std::fmt::Debug for Rle {
@@ -236,25 +236,28 @@ impl Rle {
 
     /// Rasterises one polygon given as `x, y, x, y, ...` in pixels, exactly as pycocotools does.
     ///
-    /// The outline is walked at five steps a pixel; the crossings of pixel columns give the run boundaries.
+    /// The outline is a staircase of five steps a pixel; its crossings of pixel columns give the run boundaries.
     ///
     /// # Errors
     /// If the list is too short or odd, or holds numbers no image needs.
     pub fn from_polygon(size: ImageSize, polygon: &[f64]) -> Result<Self, PolygonError> {
-        let outline = Outline::walk(polygon)?;
-        Ok(Self { size, counts: outline.runs(size) })
+        Ok(Self { size, counts: Outline::read(polygon, &mut 0)?.runs(size) })
     }
 
     /// The union of several polygons, the form COCO stores an object in. An empty list is an empty mask.
     ///
     /// # Errors
-    /// As [`Rle::from_polygon`].
+    /// As [`Rle::from_polygon`]; the limit of length holds for all polygons together.
     pub fn from_polygons<P: AsRef<[f64]>>(size: ImageSize, polygons: &[P]) -> Result<Self, PolygonError> {
-        let mut union = Self::empty(size);
-        for polygon in polygons {
-            union = union.merged(&Self::from_polygon(size, polygon.as_ref())?, |a, b| a || b);
+        let mut steps = 0;
+        let draw = |polygon: &P| Ok(Self { size, counts: Outline::read(polygon.as_ref(), &mut steps)?.runs(size) });
+        let mut parts = polygons.iter().map(draw).collect::<Result<Vec<_>, _>>()?;
+        // In pairs: one after the other, thousands of polygons would each pass over all runs before them.
+        while parts.len() > 1 {
+            parts =
+                parts.chunks(2).map(|pair| pair[0].merged(pair.get(1).unwrap_or(&pair[0]), |a, b| a || b)).collect();
         }
-        Ok(union)
+        Ok(parts.iter().fold(Self::empty(size), |empty, part| empty.merged(part, |a, b| a || b)))
     }
 
     /// Height and width of the image.
@@ -434,72 +437,43 @@ impl RunBuilder {
     }
 }
 
-/// The densely walked outline of a polygon, at five steps a pixel.
+/// A polygon's outline, at five steps a pixel.
 struct Outline {
-    u: Vec<i32>,
-    v: Vec<i32>,
+    points: Vec<(i32, i32)>,
 }
 
-const STEPS_PER_PIXEL: f64 = 5.0;
+/// Two corners of an outline, in steps.
+type Edge = ((i32, i32), (i32, i32));
+
+const STEPS_PER_PIXEL: i32 = 5;
 
 impl Outline {
-    fn walk(polygon: &[f64]) -> Result<Self, PolygonError> {
+    /// Checks a polygon. Its length is added to `steps`, which must not grow beyond [`MAX_OUTLINE_STEPS`].
+    fn read(polygon: &[f64], steps: &mut u64) -> Result<Self, PolygonError> {
         if polygon.len() < 6 || !polygon.len().is_multiple_of(2) {
             return Err(PolygonError::Count { found: polygon.len() });
         }
         if let Some(index) = polygon.iter().position(|c| !c.is_finite() || c.abs() > MAX_COORDINATE) {
             return Err(PolygonError::Coordinate { index, found: polygon[index] });
         }
-        let scaled = |c: f64| (STEPS_PER_PIXEL * c + 0.5) as i32;
-        let points: Vec<(i32, i32)> = polygon.chunks_exact(2).map(|xy| (scaled(xy[0]), scaled(xy[1]))).collect();
-        let edges = || points.iter().copied().zip(points.iter().copied().cycle().skip(1));
-        let steps: u64 = edges().map(|((x0, y0), (x1, y1))| u64::from(x0.abs_diff(x1).max(y0.abs_diff(y1))) + 1).sum();
-        if steps > MAX_OUTLINE_STEPS {
-            return Err(PolygonError::TooLong { found: steps });
+        let scaled = |c: f64| (f64::from(STEPS_PER_PIXEL) * c + 0.5) as i32;
+        let outline = Self { points: polygon.chunks_exact(2).map(|xy| (scaled(xy[0]), scaled(xy[1]))).collect() };
+        let length = |((x0, y0), (x1, y1)): Edge| u64::from(x0.abs_diff(x1).max(y0.abs_diff(y1))) + 1;
+        *steps += outline.edges().map(length).sum::<u64>();
+        if *steps > MAX_OUTLINE_STEPS {
+            return Err(PolygonError::TooLong { found: *steps });
         }
-        let mut outline = Self { u: Vec::with_capacity(steps as usize), v: Vec::with_capacity(steps as usize) };
-        edges().for_each(|(from, to)| outline.edge(from, to));
         Ok(outline)
     }
 
-    /// Walks along the longer axis from the lower end, but emits the points in the edge's own direction.
-    fn edge(&mut self, (mut xs, mut ys): (i32, i32), (mut xe, mut ye): (i32, i32)) {
-        let (dx, dy) = ((xe - xs).abs(), (ye - ys).abs());
-        let along_x = dx >= dy;
-        let backwards = if along_x { xs > xe } else { ys > ye };
-        if backwards {
-            (xs, ys, xe, ye) = (xe, ye, xs, ys);
-        }
-        let length = dx.max(dy);
-        // A repeated vertex gives 0/0 here; its only point shares `u` with its neighbours and never counts.
-        let slope = if along_x { f64::from(ye - ys) / f64::from(dx) } else { f64::from(xe - xs) / f64::from(dy) };
-        for step in 0..=length {
-            let t = if backwards { length - step } else { step };
-            let other = |start: i32| (f64::from(start) + slope * f64::from(t) + 0.5) as i32;
-            let (u, v) = if along_x { (xs + t, other(ys)) } else { (other(xs), ys + t) };
-            self.u.push(u);
-            self.v.push(v);
-        }
+    fn edges(&self) -> impl Iterator<Item = Edge> + '_ {
+        self.points.iter().copied().zip(self.points.iter().copied().cycle().skip(1))
     }
 
     fn runs(&self, size: ImageSize) -> Vec<u32> {
-        let (height, width) = (size.height(), size.width());
-        let total = size.pixels();
         let mut positions: Vec<u64> = Vec::new();
-        for j in 1..self.u.len() {
-            let (u0, u1) = (self.u[j - 1], self.u[j]);
-            if u0 == u1 {
-                continue;
-            }
-            let column = (f64::from(if u1 < u0 { u1 } else { u1 - 1 }) + 0.5) / STEPS_PER_PIXEL - 0.5;
-            if column.floor() != column || column < 0.0 || column > f64::from(width - 1) {
-                continue;
-            }
-            let row = (f64::from(self.v[j].min(self.v[j - 1])) + 0.5) / STEPS_PER_PIXEL - 0.5;
-            let row = row.clamp(0.0, f64::from(height)).ceil();
-            positions.push(column as u64 * u64::from(height) + row as u64);
-        }
-        positions.push(total);
+        self.edges().for_each(|edge| add_crossings(edge, size, &mut positions));
+        positions.push(size.pixels());
         positions.sort_unstable();
         let mut previous = 0;
         let lengths = positions.into_iter().map(|position| {
@@ -509,6 +483,51 @@ impl Outline {
         });
         merge_empty_runs(lengths)
     }
+}
+
+/// Where an edge passes from step 2 to step 3 of a pixel column of the image, as column-major positions.
+///
+/// An edge is a staircase with one point a step along its longer axis, from the lower end. Only the points beside a
+/// crossing are computed: a corner may lie a million pixels outside, and walking there would take seconds.
+fn add_crossings((mut start, mut end): Edge, size: ImageSize, positions: &mut Vec<u64>) {
+    let (dx, dy) = ((end.0 - start.0).abs(), (end.1 - start.1).abs());
+    let along_x = dx >= dy;
+    if if along_x { start.0 > end.0 } else { start.1 > end.1 } {
+        (start, end) = (end, start);
+    }
+    let ((xs, ys), (xe, ye)) = (start, end);
+    // A repeated corner gives 0/0 here, and no crossing that would use it.
+    let slope = if along_x { f64::from(ye - ys) / f64::from(dx) } else { f64::from(xe - xs) / f64::from(dy) };
+    let other = |start: i32, t: i32| (f64::from(start) + slope * f64::from(t) + 0.5) as i32;
+    let (first, last) = if along_x { (xs, xe) } else { (other(xs, 0), other(xs, dy)) };
+    // Column c is passed if steps 5 c + 2 and 5 c + 3 are both on the edge.
+    let left = (first.min(last) + 2).div_euclid(STEPS_PER_PIXEL).max(0);
+    let right = (first.max(last) - 3).div_euclid(STEPS_PER_PIXEL);
+    for column in left..=right {
+        if column as u32 >= size.width() {
+            break;
+        }
+        let before = STEPS_PER_PIXEL * column + 2;
+        let v = if along_x {
+            other(ys, before - xs).min(other(ys, before - xs + 1))
+        } else {
+            let beyond = |t: i32| if first < last { other(xs, t) > before } else { other(xs, t) <= before };
+            ys + first_true(dy, beyond) - 1
+        };
+        let row = (f64::from(v) + 0.5) / f64::from(STEPS_PER_PIXEL) - 0.5;
+        let row = row.clamp(0.0, f64::from(size.height())).ceil();
+        positions.push(column as u64 * u64::from(size.height()) + row as u64);
+    }
+}
+
+/// The first of 1 to `end` where `holds`, which is false at 0 and never false again after it was true.
+fn first_true(end: i32, holds: impl Fn(i32) -> bool) -> i32 {
+    let (mut no, mut yes) = (0, end);
+    while yes - no > 1 {
+        let middle = no + (yes - no) / 2;
+        if holds(middle) { yes = middle } else { no = middle }
+    }
+    yes
 }
 
 /// A run of length zero joins its neighbours: two equal positions cancel. The first run may be empty.
@@ -566,6 +585,74 @@ mod tests {
         let code = Rle::from_polygon(size(10, 10), &[2.0, 3.0, 6.0, 3.0, 6.0, 8.0, 2.0, 8.0]).unwrap();
         assert_eq!(code.area(), 20);
         assert_eq!(code.bbox().unwrap().to_array(), [2.0, 3.0, 6.0, 8.0]);
+    }
+
+    /// The crossings of an outline, by walking all of it.
+    fn walked(size: ImageSize, outline: &Outline) -> Vec<u64> {
+        let (mut us, mut vs) = (Vec::new(), Vec::new());
+        for ((mut xs, mut ys), (mut xe, mut ye)) in outline.edges() {
+            let (dx, dy) = ((xe - xs).abs(), (ye - ys).abs());
+            let along_x = dx >= dy;
+            let backwards = if along_x { xs > xe } else { ys > ye };
+            if backwards {
+                (xs, ys, xe, ye) = (xe, ye, xs, ys);
+            }
+            let length = dx.max(dy);
+            let slope = if along_x { f64::from(ye - ys) / f64::from(dx) } else { f64::from(xe - xs) / f64::from(dy) };
+            for step in 0..=length {
+                let t = if backwards { length - step } else { step };
+                let other = |start: i32| (f64::from(start) + slope * f64::from(t) + 0.5) as i32;
+                us.push(if along_x { xs + t } else { other(xs) });
+                vs.push(if along_x { other(ys) } else { ys + t });
+            }
+        }
+        let mut positions = Vec::new();
+        for j in 1..us.len() {
+            let column = (f64::from(if us[j] < us[j - 1] { us[j] } else { us[j] - 1 }) + 0.5) / 5.0 - 0.5;
+            let outside = column < 0.0 || column > f64::from(size.width() - 1);
+            if us[j] != us[j - 1] && column.floor() == column && !outside {
+                let row = ((f64::from(vs[j].min(vs[j - 1])) + 0.5) / 5.0 - 0.5).clamp(0.0, f64::from(size.height()));
+                positions.push(column as u64 * u64::from(size.height()) + row.ceil() as u64);
+            }
+        }
+        positions
+    }
+
+    #[test]
+    fn crossings_are_those_of_the_walk() {
+        let mut state = 1u64;
+        let mut draw = |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) % limit) as f64
+        };
+        let mut crossings = 0;
+        for round in 0..3000 {
+            let size = size(1 + draw(40) as u32, 1 + draw(40) as u32);
+            let (spread, fraction) = ([45, 90, 600][round % 3], [1.0, 2.0, 7.0, 1000.0][round % 4]);
+            let middle = if spread == 45 { 2.0 } else { spread as f64 / 2.0 };
+            let corners = 3 + draw(6) as usize;
+            let polygon: Vec<f64> =
+                (0..2 * corners).map(|_| draw(spread) - middle + draw(1000) / 1000.0 / fraction).collect();
+            let outline = Outline::read(&polygon, &mut 0).unwrap();
+            let (mut found, mut expected) = (Vec::new(), walked(size, &outline));
+            outline.edges().for_each(|edge| add_crossings(edge, size, &mut found));
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{size:?} {polygon:?}");
+            crossings += found.len();
+        }
+        assert!(crossings > 100_000, "only {crossings} crossings were compared");
+    }
+
+    #[test]
+    fn far_corners_cost_nothing() {
+        let image = size(9, 9);
+        let far = [-1e6, 2.0, 1e6, 2.0, 1e6, 5.0, -1e6, 5.0];
+        // As wide as the image; two million pixels of outline at each side of it are not walked.
+        assert_eq!(Rle::from_polygon(image, &far).unwrap().area(), 27);
+        assert_eq!(Rle::from_polygons(image, &[far, far]).unwrap().area(), 27);
+        let many = Rle::from_polygons(image, &vec![far; 3]);
+        assert!(matches!(many, Err(PolygonError::TooLong { found }) if found > MAX_OUTLINE_STEPS), "{many:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! functions. Each must return, whatever the bytes.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use groundling_core::{ImageSize, Rle};
 
@@ -9,6 +10,7 @@ use crate::image::decode::{ExifOrientation, ImageLimits, decode_bytes};
 use crate::pickle::{Pickle, PickleLimits};
 use crate::readers::resc::ListBox;
 use crate::readers::{coco, refer, resc};
+use crate::scenes::{Scene, SceneConfig, Scenes, Split, resolve};
 use crate::text::wordpiece::WordPiece;
 
 /// The image door, with limits small enough for many runs a second.
@@ -67,6 +69,21 @@ pub fn wordpiece(bytes: &[u8]) {
     let encoded = WordPiece::bert_base_uncased().encode(&text);
     assert_eq!(encoded.ids.len(), encoded.spans.len());
     assert!(encoded.spans.iter().all(|span| text.get(span.clone()).is_some()));
+}
+
+/// The reader of phrases, on one small scene: an answer names objects of the scene, each once, in ascending order.
+pub fn scene_phrase(bytes: &[u8]) {
+    static SCENE: OnceLock<Scene> = OnceLock::new();
+    let scene = SCENE.get_or_init(|| {
+        let size = ImageSize::square(64).expect("64 is a positive side");
+        let scenes = Scenes::new(SceneConfig::with_size(size), Split::Test, 1).expect("64 is an allowed side");
+        scenes.scene(0)
+    });
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(found) = resolve(&text, scene) {
+        assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "{text:?}: {found:?}");
+        assert!(found.iter().all(|&index| index < scene.objects.len()), "{text:?}: {found:?}");
+    }
 }
 
 /// Draws the outlines of images that are small enough for a fuzzer's patience.

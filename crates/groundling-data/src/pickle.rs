@@ -74,6 +74,34 @@ pub enum PickleError {
     },
 }
 
+/// Bounds what is built from a file whose values can be shared.
+///
+/// A reader copies a value wherever it is named, so a list of one sentence a thousand times, named by a thousand refs,
+/// would become a million sentences, out of a few kilobytes. In files that people use, what is built is about as long as
+/// the file.
+#[derive(Debug)]
+pub(crate) struct Expansion {
+    limit: u64,
+    left: u64,
+}
+
+impl Expansion {
+    /// Allows sixteen times the bytes of the file, and a mebibyte for small ones.
+    pub(crate) fn of_file(bytes: usize) -> Self {
+        let limit = (1 << 20) + 16 * bytes as u64;
+        Self { limit, left: limit }
+    }
+
+    /// Takes `bytes` from what is left.
+    ///
+    /// # Errors
+    /// If that is too much, with the limit.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), u64> {
+        self.left = self.left.checked_sub(bytes as u64).ok_or(self.limit)?;
+        Ok(())
+    }
+}
+
 type Index = u32;
 
 #[derive(Debug, Clone, PartialEq)]

@@ -55,6 +55,8 @@ pub mod coco;
 pub mod correlation;
 mod error;
 pub mod figures;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grec;
 pub mod gres;
 pub mod masks;

@@ -60,42 +60,41 @@ impl MaskOverlap {
 }
 
 /// How many pixels of the resized mask each pixel of the original becomes: rows times columns.
+///
+/// Only the pixels that are taken are listed, in ascending order: a record may state an image of one row and four thousand
+/// million columns.
 struct Weights {
     height: u64,
-    /// Output rows made from the rows above: a sum from the top.
-    rows_above: Vec<u64>,
-    columns: Vec<u64>,
+    /// The row that every output row is taken from.
+    rows: Vec<u32>,
+    /// The column that every output column is taken from.
+    columns: Vec<u32>,
 }
 
 impl Weights {
     fn new(from: ImageSize, side: u32) -> Self {
-        let uses = |from: u32| {
-            let mut uses = vec![0u64; from as usize];
-            nearest_indices(from, side).into_iter().for_each(|index| uses[index as usize] += 1);
-            uses
-        };
-        let mut rows_above = vec![0];
-        let mut sum = 0;
-        rows_above.extend(uses(from.height()).into_iter().map(|count| {
-            sum += count;
-            sum
-        }));
-        Self { height: u64::from(from.height()), rows_above, columns: uses(from.width()) }
+        let (rows, columns) = (nearest_indices(from.height(), side), nearest_indices(from.width(), side));
+        Self { height: u64::from(from.height()), rows, columns }
     }
 
-    /// Output pixels made from a run of column-major positions.
+    /// Output pixels made from a run of column-major positions, which is not empty.
     fn of(&self, (start, end): (u64, u64)) -> u64 {
-        let (mut position, mut sum) = (start, 0);
-        while position < end {
-            let column = position / self.height;
-            let stop = end.min((column + 1) * self.height);
-            let (top, bottom) = (position - column * self.height, stop - column * self.height);
-            let rows = self.rows_above[bottom as usize] - self.rows_above[top as usize];
-            sum += rows * self.columns[column as usize];
-            position = stop;
+        let (first, last) = (start / self.height, (end - 1) / self.height);
+        let (top, bottom) = (start - first * self.height, end - last * self.height);
+        let column = |column| taken(&self.columns, column, column + 1);
+        if first == last {
+            return column(first) * taken(&self.rows, top, bottom);
         }
-        sum
+        column(first) * taken(&self.rows, top, self.height)
+            + taken(&self.columns, first + 1, last) * self.rows.len() as u64
+            + column(last) * taken(&self.rows, 0, bottom)
     }
+}
+
+/// How many of some ascending indices lie in `from..to`.
+fn taken(indices: &[u32], from: u64, to: u64) -> u64 {
+    let below = |end: u64| indices.partition_point(|&index| u64::from(index) < end);
+    (below(to) - below(from)) as u64
 }
 
 /// Runs that are foreground in both.
@@ -168,5 +167,22 @@ pub(crate) fn overlap(
     match predicted {
         Some(predicted) => counted(&predicted).map(|overlap| (Some(overlap), overlap.truth)),
         None => counted(&Rle::empty(truth.size())).map(|overlap| (None, overlap.truth)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resizing_costs_what_the_result_costs() {
+        // One row of four thousand million pixels, and one column: tables of them would be 32 GiB.
+        for (height, width) in [(1, u32::MAX), (u32::MAX, 1)] {
+            let size = ImageSize::new(height, width).unwrap();
+            let all = Rle::from_counts(size, vec![0, u32::MAX]).unwrap();
+            let half = Rle::from_counts(size, vec![u32::MAX / 2, u32::MAX - u32::MAX / 2]).unwrap();
+            let overlap = MaskOverlap::count(&half, &all, MaskSize::Resized(480)).unwrap();
+            assert_eq!(overlap, MaskOverlap { intersection: 115_200, predicted: 115_200, truth: 230_400 });
+        }
     }
 }

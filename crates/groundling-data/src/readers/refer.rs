@@ -12,7 +12,7 @@ use groundling_core::Phrase;
 
 use super::coco;
 use crate::dataset::{Dataset, DatasetError, MAX_ANNOTATION_BYTES, Sample, parse_json, read_file};
-use crate::pickle::{Pickle, PickleLimits};
+use crate::pickle::{Expansion, Pickle, PickleLimits};
 
 /// Which flavour of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,16 +194,18 @@ pub fn read_refs(path: &Path) -> Result<Vec<Ref>, DatasetError> {
 pub fn parse_refs(bytes: &[u8], path: &Path) -> Result<Vec<Ref>, DatasetError> {
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
         let json: serde_json::Value = parse_json(path, bytes)?;
-        return parse_list(&json, path);
+        return parse_list(&json, path, Expansion::of_file(bytes.len()));
     }
     let pickle = Pickle::read(bytes, PickleLimits::default())
         .map_err(|source| DatasetError::Pickle { path: path.to_owned(), source })?;
-    parse_list(pickle.root(), path)
+    parse_list(pickle.root(), path, Expansion::of_file(bytes.len()))
 }
 
 /// What pickles and JSON have in common.
 trait Tree: Copy {
     fn field(self, key: &str) -> Option<Self>;
+    /// Entries of a dictionary, which every look-up passes.
+    fn width(self) -> usize;
     fn list(self) -> Option<Vec<Self>>;
     fn int(self) -> Option<i64>;
     fn text(self) -> Option<String>;
@@ -213,6 +215,9 @@ trait Tree: Copy {
 impl Tree for crate::pickle::Value<'_> {
     fn field(self, key: &str) -> Option<Self> {
         self.get(key)
+    }
+    fn width(self) -> usize {
+        self.entries().map_or(0, Iterator::count)
     }
     fn list(self) -> Option<Vec<Self>> {
         self.items().map(Iterator::collect)
@@ -233,6 +238,9 @@ impl Tree for crate::pickle::Value<'_> {
 impl Tree for &serde_json::Value {
     fn field(self, key: &str) -> Option<Self> {
         self.get(key)
+    }
+    fn width(self) -> usize {
+        self.as_object().map_or(0, serde_json::Map::len)
     }
     fn list(self) -> Option<Vec<Self>> {
         self.as_array().map(|items| items.iter().collect())
@@ -270,19 +278,33 @@ impl<T: Tree> Fields<'_, T> {
         let value = self.tree.field(field);
         value.and_then(read).ok_or_else(|| self.error(field, value, expected))
     }
+
+    /// Refuses files that name their values again and again: an entry costs 64 bytes, what it holds, and 8 bytes for every
+    /// field that look-ups pass.
+    fn pay(&self, expansion: &mut Expansion, held: usize) -> Result<(), DatasetError> {
+        expansion.take(64 + held + 8 * self.tree.width()).map_err(|limit| DatasetError::Field {
+            path: self.path.to_owned(),
+            place: self.place.clone(),
+            field: "size of all refs so far".to_owned(),
+            found: format!("more than {limit} bytes"),
+            expected: "about the size of the file",
+        })
+    }
 }
 
-fn parse_list<T: Tree>(tree: T, path: &Path) -> Result<Vec<Ref>, DatasetError> {
+fn parse_list<T: Tree>(tree: T, path: &Path, mut expansion: Expansion) -> Result<Vec<Ref>, DatasetError> {
     let whole = Fields { tree, path, place: "the file".to_owned() };
     let entries = tree.list().ok_or_else(|| whole.error("top value", Some(tree), "a list of refs"))?;
     entries
         .into_iter()
         .enumerate()
-        .map(|(index, tree)| parse_ref(Fields { tree, path, place: format!("ref {index} of the list") }))
+        .map(|(index, tree)| {
+            parse_ref(Fields { tree, path, place: format!("ref {index} of the list") }, &mut expansion)
+        })
         .collect()
 }
 
-fn parse_ref<T: Tree>(mut fields: Fields<'_, T>) -> Result<Ref, DatasetError> {
+fn parse_ref<T: Tree>(mut fields: Fields<'_, T>, expansion: &mut Expansion) -> Result<Ref, DatasetError> {
     let ref_id = fields.need("ref_id", "a whole number", T::int)?;
     fields.place = format!("ref {ref_id}");
     let ann_ids = fields.need("ann_id", "a whole number or a list of them", |value| match value.int() {
@@ -290,27 +312,31 @@ fn parse_ref<T: Tree>(mut fields: Fields<'_, T>) -> Result<Ref, DatasetError> {
         None => value.list()?.into_iter().map(T::int).collect(),
     })?;
     let sentences = fields.need("sentences", "a list of sentences", T::list)?;
-    let sentences = sentences.into_iter().enumerate().map(|(index, tree)| {
-        let place = format!("{}, sentence {index}", fields.place);
-        parse_sentence(&Fields { tree, path: fields.path, place })
-    });
-    Ok(Ref {
+    let mut entry = Ref {
         ref_id,
         ann_ids,
         image_id: fields.need("image_id", "a whole number", T::int)?,
         split: fields.need("split", "a text", T::text)?,
         source: fields.tree.field("source").and_then(T::text),
-        sentences: sentences.collect::<Result<_, _>>()?,
-    })
+        sentences: Vec::new(),
+    };
+    let held = entry.split.len() + entry.source.as_ref().map_or(0, String::len) + 8 * entry.ann_ids.len();
+    fields.pay(expansion, held)?;
+    for (index, tree) in sentences.into_iter().enumerate() {
+        let place = format!("{}, sentence {index}", fields.place);
+        entry.sentences.push(parse_sentence(&Fields { tree, path: fields.path, place }, expansion)?);
+    }
+    Ok(entry)
 }
 
-fn parse_sentence<T: Tree>(fields: &Fields<'_, T>) -> Result<Sentence, DatasetError> {
+fn parse_sentence<T: Tree>(fields: &Fields<'_, T>, expansion: &mut Expansion) -> Result<Sentence, DatasetError> {
     let sent = fields.tree.field("sent").and_then(T::text);
     let raw = match (fields.tree.field("raw").and_then(T::text), &sent) {
         (Some(raw), _) => raw,
         (None, Some(sent)) => sent.clone(),
         (None, None) => return Err(fields.error("raw", fields.tree.field("raw"), "a text")),
     };
+    fields.pay(expansion, raw.len() + sent.as_ref().map_or(0, String::len))?;
     Ok(Sentence { sent_id: fields.need("sent_id", "a whole number", T::int)?, raw, sent })
 }
 
@@ -387,6 +413,33 @@ mod tests {
         let no_split = r#"[{"ref_id": 4, "ann_id": "x", "image_id": 1}]"#;
         assert!(parse(no_split).contains("ref 4: ann_id is \"x\", expected a whole number or a list"));
         assert!(parse("[").starts_with("refs(x).json:1:1: EOF"));
+    }
+
+    #[test]
+    fn shared_sentences_do_not_multiply() {
+        // Memo entry 0: a sentence with a text of 1000 bytes; 1: it 1000 times over; 2: a ref that has these.
+        let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+        let pairs = |pairs: &[(&str, &[u8])]| {
+            let inner = pairs.iter().flat_map(|(key, value)| [text(key), value.to_vec()].concat()).collect();
+            [b"}(".to_vec(), inner, b"u".to_vec()].concat()
+        };
+        let list = |memo: u8, count: usize| [b"](", [b'h', memo].repeat(count).as_slice(), b"e"].concat();
+        let refs = |named: usize| {
+            let sentence = pairs(&[("raw", &text(&"a".repeat(1000))), ("sent_id", b"K\x01")]);
+            let entry = pairs(&[
+                ("ref_id", b"K\x01"),
+                ("ann_id", b"K\x01"),
+                ("image_id", b"K\x01"),
+                ("split", &text("val")),
+                ("sentences", b"h\x01"),
+            ]);
+            let parts = [sentence, b"q\x000".to_vec(), list(0, named), b"q\x010".to_vec(), entry, b"q\x020".to_vec()];
+            [b"\x80\x02".to_vec(), parts.concat(), list(2, named), b".".to_vec()].concat()
+        };
+        let few = parse_refs(&refs(20), Path::new("refs(x).p")).unwrap();
+        assert_eq!((few.len(), few[19].sentences.len()), (20, 20));
+        let error = parse_refs(&refs(1000), Path::new("refs(x).p")).unwrap_err().to_string();
+        assert!(error.contains("size of all refs so far is more than"), "{error}");
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn the_corpus_of_the_fuzzers_panics_nowhere() {
 type Target = (&'static str, fn(&[u8]));
 
 /// What each fuzz target of `fuzz/` does with its bytes.
-fn groundling_data_fuzz_targets() -> [Target; 6] {
+fn groundling_data_fuzz_targets() -> [Target; 7] {
     use groundling_data::fuzzing;
     [
         ("image", fuzzing::image),
@@ -254,5 +254,6 @@ fn groundling_data_fuzz_targets() -> [Target; 6] {
         ("jsonl", fuzzing::jsonl),
         ("coco_json", fuzzing::coco_json),
         ("wordpiece", fuzzing::wordpiece),
+        ("scene_phrase", fuzzing::scene_phrase),
     ]
 }

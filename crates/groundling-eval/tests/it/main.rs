@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod coco;
+mod hostile;
 mod made;
 mod parity;
 mod properties;

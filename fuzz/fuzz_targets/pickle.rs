@@ -1,0 +1,4 @@
+//! Pickles and torch lists.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| groundling_data::fuzzing::pickle(bytes));

@@ -1,0 +1,4 @@
+//! Compressed run-length codes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| groundling_data::fuzzing::rle(bytes));

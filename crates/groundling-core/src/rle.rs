@@ -651,7 +651,7 @@ mod tests {
         // As wide as the image; two million pixels of outline at each side of it are not walked.
         assert_eq!(Rle::from_polygon(image, &far).unwrap().area(), 27);
         assert_eq!(Rle::from_polygons(image, &[far, far]).unwrap().area(), 27);
-        let many = Rle::from_polygons(image, &vec![far; 3]);
+        let many = Rle::from_polygons(image, &[far; 3]);
         assert!(matches!(many, Err(PolygonError::TooLong { found }) if found > MAX_OUTLINE_STEPS), "{many:?}");
     }
 

@@ -4,13 +4,15 @@ use groundling_eval::fuzzing;
 use groundling_eval::records::{ReadLimits, read_predictions, read_truths};
 use groundling_testkit::fixtures;
 
+type Target = (&'static str, fn(&[u8]));
+
 /// Files in the folders of the two targets.
 const RECORDS: usize = 5;
 const COCO_RESULTS: usize = 3;
 
 #[test]
 fn the_corpus_of_the_fuzzers_panics_nowhere() {
-    let targets: [(&str, fn(&[u8])); 2] = [("records", fuzzing::records), ("coco_results", fuzzing::coco_results)];
+    let targets: [Target; 2] = [("records", fuzzing::records), ("coco_results", fuzzing::coco_results)];
     let mut replayed = Vec::new();
     for (target, run) in targets {
         let folder = fixtures().join("corpus").join(target);

@@ -160,7 +160,8 @@ struct Drawn {
 pub(crate) fn sheet(flags: &flags::Sheet, format: Format) -> anyhow::Result<Outcome> {
     let source: DataSource = flags.source.parse()?;
     let shown = samples::shown(&source, flags.count, flags.seed)?;
-    let style = Style::default();
+    // A light tint: phrases name colours, so the colours must stay what they are.
+    let style = Style { mask_tint: 0.15, ..Style::default() };
     let cells: Vec<Cell> = shown
         .into_iter()
         .map(|shown| {

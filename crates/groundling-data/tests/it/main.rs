@@ -6,5 +6,4 @@ mod parity;
 mod round_trip;
 mod scenes;
 mod scenes_phrases;
-mod tokenizer_oracle;
 mod write;

@@ -59,7 +59,7 @@ pub(crate) fn make(flags: &flags::Make, format: Format, quiet: bool) -> anyhow::
         LayoutName::Coco => Layout::Coco,
     };
     let mut failed = None;
-    let records = worlds.iter().flat_map(|world| batches(world)).flat_map(|(scenes, split, range)| {
+    let records = worlds.iter().flat_map(batches).flat_map(|(scenes, split, range)| {
         let made: Vec<_> = range.into_par_iter().map(|index| record(scenes, split, index)).collect();
         made.into_iter()
     });

@@ -140,7 +140,7 @@ fn eval_scores_predictions_without_a_model() {
     std::fs::write(&right, predictions(&text, |_, _| {})).unwrap();
     // Every fourth answer points at a corner of the picture.
     let off = |index: usize, record: &mut Value| {
-        if index % 4 == 0 && record["no_target"] == false {
+        if index.is_multiple_of(4) && record["no_target"] == false {
             let target = json!({"score": 0.9, "box": [0, 0, 3, 3]});
             record["targets"] = json!([target]);
         }

@@ -233,3 +233,14 @@ fn colour_is_left_out_when_asked() {
     let output = Command::cargo_bin("groundling").unwrap().args(["data"]).env("NO_COLOR", "1").output().unwrap();
     assert!(!output.stderr.contains(&0x1b), "an escape in {:?}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_phrase_that_is_not_utf8_is_an_error() {
+    use std::os::unix::ffi::OsStrExt;
+    let photo = fixtures().join("photos/coffee.jpg");
+    let phrase = std::ffi::OsStr::from_bytes(b"red \xff cup");
+    let output = Command::cargo_bin("groundling").unwrap().arg("ground").arg(photo).arg(phrase).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("invalid UTF-8"));
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod hostile;
+mod layouts;
 mod parity;
 mod round_trip;
 mod scenes;

@@ -18,9 +18,12 @@ use groundling_data::text::wordpiece::WordPiece;
 use groundling_data::{Dataset, MaskRule};
 use serde_json::Value;
 
+/// What one step checks; the text it returns says what it saw.
+type Step = fn(&Path) -> anyhow::Result<String>;
+
 pub(crate) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
     let root = find(folder)?;
-    let steps: [(&str, fn(&Path) -> anyhow::Result<String>); 6] = [
+    let steps: [(&str, Step); 6] = [
         ("refcoco-mini, counts and masks", refcoco_mini),
         ("refcoco-mini, pickle variants", pickle_variants),
         ("refcoco-mini, constructed zero/many sets", constructed),
@@ -261,9 +264,8 @@ fn linter(root: &Path) -> anyhow::Result<String> {
         let report = check::check(&root.join(folder))?;
         ensure!(report.datasets.len() >= least, "{folder}: {} data sets found", report.datasets.len());
         for dataset in &report.datasets {
-            for finding in dataset.findings.iter().filter(|finding| finding.severity == Severity::Error) {
-                bail!("{folder} {}: {finding:?}", dataset.name);
-            }
+            let errors: Vec<_> = dataset.findings.iter().filter(|f| f.severity == Severity::Error).collect();
+            ensure!(errors.is_empty(), "{folder} {}: {errors:?}", dataset.name);
         }
         let findings: usize = report.datasets.iter().map(|dataset| dataset.findings.len()).sum();
         said.push(format!("{folder}: {} data sets, no error, {findings} lesser findings", report.datasets.len()));

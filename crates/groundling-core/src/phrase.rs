@@ -214,7 +214,7 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(mirror_words(text), mirrored);
-            assert_eq!(mirror_words(&mirrored), text);
+            assert_eq!(mirror_words(mirrored), text);
         }
         assert_eq!(mirror_substrings("the right man on the brightest left"), "the left man on the bleftest right");
     }

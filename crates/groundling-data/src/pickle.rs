@@ -559,7 +559,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Python's raw-unicode-escape: Latin-1 bytes with `\uXXXX` and `\UXXXXXXXX`.
+    /// Python's raw-unicode-escape: Latin-1 bytes with `\uhhhh` and `\Uhhhhhhhh`.
     fn unicode_line(&mut self) -> Result<(), PickleError> {
         let line = self.line()?;
         let mut units: Vec<u32> = Vec::with_capacity(line.len());

@@ -13,7 +13,7 @@
 //! IoU; all in percent, and not available without samples.
 //!
 //! Source: Yu et al. 2016 (arXiv:1608.00272) for the task; Deng et al. 2021 (arXiv:2104.08541) and the released
-//! `TransVG/utils/eval_utils.py` for TransVG; Yang et al. 2022 (arXiv:2204.10290) and its released evaluation for VLTVG.
+//! `TransVG/utils/eval_utils.py` for TransVG; Yang et al., CVPR 2022, and its released evaluation for VLTVG.
 
 use groundling_core::{BoxXyxy, ImageSize, Pixels};
 use rayon::prelude::*;

@@ -14,9 +14,10 @@ pub fn visible_root() -> PathBuf {
     crate::fixtures().join("goldens")
 }
 
-/// The root under test: `GROUNDLING_GOLDENS` if set, else [`visible_root`].
+/// The root under test: `GROUNDLING_GOLDENS` if set, else [`visible_root`]. A relative path starts at the repository, since
+/// cargo runs the tests of every crate in another folder.
 pub fn root() -> PathBuf {
-    std::env::var_os("GROUNDLING_GOLDENS").map_or_else(visible_root, PathBuf::from)
+    std::env::var_os("GROUNDLING_GOLDENS").map_or_else(visible_root, |root| crate::repository().join(root))
 }
 
 /// One folder of fixtures.

@@ -7,12 +7,15 @@
 //! Everything here panics with a full account when something does not hold: that is what a test wants.
 
 pub mod array;
+pub mod close;
 pub mod fill;
 pub mod goldens;
 pub mod hostile;
 pub mod recipe;
+pub mod tiny;
 
 pub use array::Array;
+pub use close::{Tolerance, assert_close};
 pub use goldens::{Case, Folder, Report};
 
 use std::path::PathBuf;

@@ -59,7 +59,7 @@ pub(crate) fn make(flags: &flags::Make, format: Format, quiet: bool) -> anyhow::
         LayoutName::Coco => Layout::Coco,
     };
     let mut failed = None;
-    let records = worlds.iter().flat_map(|world| batches(world)).flat_map(|(scenes, split, range)| {
+    let records = worlds.iter().flat_map(batches).flat_map(|(scenes, split, range)| {
         let made: Vec<_> = range.into_par_iter().map(|index| record(scenes, split, index)).collect();
         made.into_iter()
     });
@@ -160,7 +160,8 @@ struct Drawn {
 pub(crate) fn sheet(flags: &flags::Sheet, format: Format) -> anyhow::Result<Outcome> {
     let source: DataSource = flags.source.parse()?;
     let shown = samples::shown(&source, flags.count, flags.seed)?;
-    let style = Style::default();
+    // A light tint: phrases name colours, so the colours must stay what they are.
+    let style = Style { mask_tint: 0.15, ..Style::default() };
     let cells: Vec<Cell> = shown
         .into_iter()
         .map(|shown| {

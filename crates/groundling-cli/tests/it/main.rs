@@ -1,4 +1,5 @@
 //! Runs of the program as a user types them.
 #![allow(clippy::unwrap_used)]
 
+mod formats;
 mod program;

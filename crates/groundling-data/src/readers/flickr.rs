@@ -102,7 +102,7 @@ fn boxes(path: &Path) -> Result<(Option<ImageSize>, EntityBoxes), DatasetError> 
         let value = node.and_then(|node| node.text()).map(str::trim);
         value
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| bad(line, format!("<{tag}> is {value:?}, expected a number")))
+            .ok_or_else(|| bad(line, format!("<{tag}> is {:?}, expected a number", value.unwrap_or("missing"))))
     };
     let root = document.root_element();
     let size = match root.children().find(|node| node.has_tag_name("size")) {

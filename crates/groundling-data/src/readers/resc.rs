@@ -108,9 +108,9 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn read(entry: Value<'a>, path: &Path, place: &str) -> Result<Self, DatasetError> {
         let parts: Vec<Value<'a>> = entry.items().map(Iterator::collect).unwrap_or_default();
-        let (image, numbers, phrase) = match parts.as_slice() {
-            &[image, _, numbers, phrase, _] => (image, numbers, phrase),
-            &[image, numbers, phrase] => (image, numbers, phrase),
+        let (image, numbers, phrase) = match *parts.as_slice() {
+            [image, _, numbers, phrase, _] => (image, numbers, phrase),
+            [image, numbers, phrase] => (image, numbers, phrase),
             _ => return Err(field(path, place, "entry", entry)),
         };
         let four = |value: Value<'_>| -> Option<[f64; 4]> {

@@ -5,7 +5,7 @@
 //! adjectives and verbs count as nouns ("elderly woman" is one run), colours used as nouns do not ("the man in red"),
 //! and it knows English only.
 //!
-//! Source: specification of DMMI (arXiv:2308.14737 with Ref-ZOM), Sec. 8.1 there.
+//! Source: specification of DMMI (arXiv:2308.13853), Sec. 8.1 there.
 
 use std::ops::Range;
 

@@ -204,7 +204,7 @@ impl WordPiece {
     /// `[UNK]`, `[CLS]`, `[SEP]`, `[PAD]` and `[MASK]` written out in the text stand for themselves.
     pub fn encode(&self, text: &str) -> Encoded {
         let SpecialIds { start, separator, .. } = self.special();
-        let mut encoded = Encoded { ids: vec![start], spans: vec![0..0] };
+        let mut encoded = Encoded { ids: vec![start], spans: std::iter::once(0..0).collect() };
         let mut rest = 0;
         while let Some((place, token)) = next_special(text, rest) {
             self.encode_plain(&text[rest..place], rest, &mut encoded);

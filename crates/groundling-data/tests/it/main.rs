@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod hostile;
+mod layouts;
 mod parity;
 mod round_trip;
 mod scenes;
 mod scenes_phrases;
-mod tokenizer_oracle;
 mod write;

@@ -140,3 +140,18 @@ fn coco() {
     assert_eq!(found, expected);
     no_errors(&root);
 }
+
+#[test]
+fn a_tiny_world() {
+    let folder = scratch("trip-tiny");
+    groundling_testkit::tiny::write_jsonl(&folder, 5);
+    let dataset = read(&format!("jsonl:{}", folder.join("data.jsonl").display()));
+    assert_eq!(dataset.images.len(), 5);
+    for seed in 0..5 {
+        let world = groundling_testkit::tiny::TinyWorld::new(24, 40, seed);
+        let image =
+            decode_file(&dataset.image_path(seed as usize).unwrap(), ImageLimits::default(), ExifOrientation::Ignore);
+        assert_eq!(image.unwrap().into_raw(), world.pixels);
+    }
+    no_errors(&folder);
+}

@@ -6,7 +6,7 @@ use groundling_data::image::preprocess::Preprocessor;
 use groundling_data::image::resize::resize;
 use groundling_data::sampler::{interleave_zero, share_of_rank};
 use groundling_data::text::erase::{EraseMode, erase_run};
-use groundling_data::text::nouns::{NounTagger, RuleTagger, noun_runs};
+use groundling_data::text::nouns::{NounTagger, RuleTagger, Word, noun_runs};
 use groundling_data::text::wordpiece::{Truncation, WordPiece};
 use groundling_testkit::goldens::{read_json, visible_root};
 use groundling_testkit::{Array, Folder};
@@ -70,7 +70,11 @@ struct Erased {
 fn phrase_erasing() {
     let vocabulary = WordPiece::from_file(&visible_root().join("bert/vocab.txt")).unwrap();
     for case in Folder::open("dmmi").of_kinds(&["phrase_erasing"], 1) {
-        assert_eq!(case.json["config"]["mode"], "reference", "a mode this test does not know");
+        let mode = match case.json["config"]["mode"].as_str() {
+            Some("reference") => EraseMode::Reference,
+            Some("aligned") => EraseMode::Aligned,
+            other => panic!("{}: mode {other:?}", case.name()),
+        };
         let length = case.json["config"]["max_len"].as_u64().unwrap() as usize;
         let rows: Vec<Erasure> = serde_json::from_value(case.file_json()).unwrap();
         assert!(!rows.is_empty());
@@ -84,15 +88,28 @@ fn phrase_erasing() {
                 row.tags.iter().map(|(_, tag)| ((), matches!(tag.as_str(), "NN" | "NNS"))).collect();
             let runs = noun_runs(&tagged, length - 1);
             assert_eq!(runs, row.runs, "{place}");
+            let words = located(&row.text, row.tags.iter().map(|(word, _)| word.as_str()));
             for result in &row.results {
                 let run = result.run.map_or(&[][..], |run| &runs[run]);
-                let mut erased = erase_run(&encoded, &[], run, EraseMode::Reference);
+                let mut erased = erase_run(&encoded, &words, run, mode);
                 erased.resize(length, 0);
                 assert_eq!(erased, result.ids_masked, "{place} run {:?}", result.run);
             }
             assert_eq!(row.results.len(), runs.len().max(1), "{place}");
         }
     }
+}
+
+/// Words of a hand-tagged sentence with their places: each is looked for behind the one before it.
+fn located<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Vec<Word> {
+    let mut from = 0;
+    words
+        .map(|word| {
+            let start = text[from..].find(word).map_or(from, |place| from + place);
+            from = (start + word.len()).min(text.len());
+            Word { text: word.to_lowercase(), span: start..from }
+        })
+        .collect()
 }
 
 #[derive(Deserialize)]

@@ -60,7 +60,11 @@ pub fn resolve_among(phrase: &str, size: ImageSize, objects: &[SceneObject]) -> 
                 }
             }
             found.sort_unstable();
-            Ok(found)
+            found.dedup();
+            match found.len() {
+                2 => Ok(found),
+                one => Err(view.miscount("two objects", one)),
+            }
         }
         Query::Set { count, class, filters } => {
             let mut found = view.members(&class);
@@ -248,5 +252,31 @@ impl View<'_> {
         let along = ((p.0 - a.0) * line.0 + (p.1 - a.1) * line.1) / squared;
         let beside = ((p.0 - a.0) * line.1 - (p.1 - a.1) * line.0).abs() / squared;
         (0.1..0.9).contains(&along) && beside < 0.3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenes::{SceneConfig, Scenes, Split};
+
+    #[test]
+    fn two_words_for_one_object_are_not_two_objects() {
+        let scenes = Scenes::new(SceneConfig::default(), Split::Test, 1).unwrap();
+        let mut checked = 0;
+        for index in 0..20 {
+            let scene = scenes.scene(index);
+            for phrase in ["ring and ring", "the ring and the donut"] {
+                match resolve("the ring", &scene) {
+                    Ok(found) if found.len() == 1 => {
+                        let error = resolve(phrase, &scene).unwrap_err().to_string();
+                        assert_eq!(error, format!("{phrase:?} speaks of two objects, but 1 objects fit"));
+                        checked += 1;
+                    }
+                    _ => assert!(resolve(phrase, &scene).is_err()),
+                }
+            }
+        }
+        assert!(checked >= 4, "only {checked} phrases about a single ring");
     }
 }

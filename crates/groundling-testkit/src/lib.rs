@@ -11,12 +11,14 @@ pub mod close;
 pub mod fill;
 pub mod goldens;
 pub mod hostile;
+pub mod module;
 pub mod recipe;
 pub mod tiny;
 
 pub use array::Array;
 pub use close::{Tolerance, assert_close};
 pub use goldens::{Case, Folder, Report};
+pub use module::ProbeTerm;
 
 use std::path::PathBuf;
 

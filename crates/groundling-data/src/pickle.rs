@@ -211,7 +211,7 @@ impl<'a> Value<'a> {
     }
 
     /// The entries of a dictionary.
-    pub fn entries(self) -> Option<impl Iterator<Item = (Value<'a>, Value<'a>)> + 'a> {
+    pub fn entries(self) -> Option<impl DoubleEndedIterator<Item = (Value<'a>, Value<'a>)> + 'a> {
         match self.node() {
             Node::Dict(entries) => Some(entries.chunks_exact(2).map(move |pair| (self.at(pair[0]), self.at(pair[1])))),
             _ => None,
@@ -220,7 +220,7 @@ impl<'a> Value<'a> {
 
     /// The value under a text key of a dictionary; the last one if the key stands twice, as in Python.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
-        self.entries()?.filter(|(name, _)| name.as_str() == Some(key)).last().map(|(_, value)| value)
+        self.entries()?.rev().find(|(name, _)| name.as_str() == Some(key)).map(|(_, value)| value)
     }
 }
 
@@ -283,7 +283,7 @@ impl<'a> Machine<'a> {
             0x95 => self.take(8, "a frame length").map(drop),
             b'(' => {
                 self.marks.push(self.stack.len());
-                self.limit("nesting of marks", self.marks.len(), self.limits.max_depth * 4)
+                self.limit("nesting of marks", self.marks.len(), self.limits.max_depth.saturating_mul(4))
             }
             b'0' => self.pop().map(drop),
             b'1' => self.pop_mark().map(drop),
@@ -377,7 +377,7 @@ impl<'a> Machine<'a> {
     /// The text up to the next line feed.
     fn line(&mut self) -> Result<&'a [u8], PickleError> {
         let rest = &self.bytes[self.position..];
-        let window = &rest[..rest.len().min(self.limits.max_string_bytes * 6 + 2)];
+        let window = &rest[..rest.len().min(self.limits.max_string_bytes.saturating_mul(6).saturating_add(2))];
         let Some(length) = window.iter().position(|&b| b == b'\n') else {
             self.limit("length of a line", rest.len(), window.len())?;
             return Err(PickleError::Truncated { position: self.bytes.len(), expected: "the end of a line" });
@@ -610,7 +610,7 @@ impl<'a> Machine<'a> {
         const DONE: u8 = 2;
         let mut state = vec![UNSEEN; self.nodes.len()];
         // Height below each finished value, so that a value reached twice is counted at its deepest place.
-        let mut height = vec![0u16; self.nodes.len()];
+        let mut height = vec![0u32; self.nodes.len()];
         let mut path: Vec<(Index, usize)> = vec![(root, 0)];
         state[root as usize] = OPEN;
         while let Some((index, next)) = path.last_mut() {
@@ -628,7 +628,7 @@ impl<'a> Machine<'a> {
                         self.limit("nesting", path.len() - 1, self.limits.max_depth)?;
                     }
                     _ => {
-                        let depth = path.len() + usize::from(height[child as usize]);
+                        let depth = path.len() + height[child as usize] as usize;
                         self.limit("nesting", depth, self.limits.max_depth)?;
                     }
                 }

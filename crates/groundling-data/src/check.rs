@@ -418,10 +418,15 @@ fn phrase_findings(dataset: &Dataset, findings: &mut Findings) {
     let twice = twice.map(|sample| format!("sample {}", sample.id)).collect();
     let message = "expressions share an id; predictions cannot be joined with their truths";
     findings.add(Severity::Error, "duplicate-id", message, twice);
-    let mut by_text: HashMap<(usize, &str, String), Vec<&[usize]>> = HashMap::new();
+    let mut by_text: HashMap<(usize, &str, String), Vec<Vec<usize>>> = HashMap::new();
+    let sorted = |targets: &[usize]| {
+        let mut targets = targets.to_vec();
+        targets.sort_unstable();
+        targets
+    };
     for sample in &dataset.samples {
         let words = sample.phrase.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
-        by_text.entry((sample.image, &sample.split, words)).or_default().push(&sample.targets);
+        by_text.entry((sample.image, &sample.split, words)).or_default().push(sorted(&sample.targets));
     }
     let (mut ambiguous, mut repeated) = (Vec::new(), Vec::new());
     for ((image, _, words), targets) in &by_text {
@@ -481,6 +486,23 @@ mod tests {
             sentence_id: None,
             source: None,
         }
+    }
+
+    #[test]
+    fn the_order_of_targets_makes_no_phrase_ambiguous() {
+        let meaning = |id: &str, targets: Vec<usize>| Sample { phrase: "both cups".into(), targets, ..sample(id) };
+        let mut dataset = Dataset {
+            images: vec![ImageRecord { id: 1, file_name: "a.jpg".into(), size: None }],
+            samples: vec![meaning("1", vec![0, 1]), meaning("2", vec![1, 0])],
+            ..Dataset::default()
+        };
+        let mut findings = Findings::default();
+        phrase_findings(&dataset, &mut findings);
+        assert_eq!(findings.0.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["repeated-phrase"]);
+        dataset.samples.push(meaning("3", vec![1]));
+        let mut findings = Findings::default();
+        phrase_findings(&dataset, &mut findings);
+        assert_eq!(findings.0.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["ambiguous-phrase"]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn fixtures() -> PathBuf {
     repository().join("fixtures")
 }
 
-/// A fresh empty folder for one test, below the build folder; what an earlier run left there is removed.
+/// A fresh empty folder for one test, in the system's temporary folder; what is there already is removed.
 ///
 /// # Panics
 /// If it cannot be made.

@@ -138,8 +138,13 @@ impl Array {
             }
         }
         if let Some(reduce) = spec.get("reduce") {
-            let how = reduce["op"].as_str().unwrap_or_else(|| panic!("{reduce} is no reduction"));
-            array = array.reduced_over(how, &usizes(&reduce["axes"]));
+            // The text of the format has the name and the axes side by side, its files have them in one object.
+            let (how, axes) = match reduce {
+                Value::Object(_) => (&reduce["op"], &reduce["axes"]),
+                name => (name, &spec["axes"]),
+            };
+            let how = how.as_str().unwrap_or_else(|| panic!("{reduce} is no reduction"));
+            array = array.reduced_over(how, &usizes(axes));
         }
         if let Some(count) = spec.get("sample").and_then(Value::as_u64) {
             array = array.sampled(count as usize);
@@ -284,6 +289,7 @@ mod tests {
         assert_eq!(array.cut(&json!({"reduce": {"op": "mean", "axes": [0, 1]}})).data, [2.5]);
         assert_eq!(array.cut(&json!({"reduce": {"op": "absmax", "axes": [0]}})).data, [3.0, 4.0, 5.0]);
         assert_eq!(array.cut(&json!({"reduce": {"op": "l2", "axes": [1]}})).data[0], 5f64.sqrt());
+        assert_eq!(array.cut(&json!({"reduce": "sum", "axes": [1]})).data, [3.0, 12.0]);
         let hole = Array::new([3], vec![1.0, f64::NAN, 2.0]);
         assert!(hole.cut(&json!({"reduce": {"op": "absmax", "axes": [0]}})).data[0].is_nan());
     }

@@ -237,7 +237,7 @@ impl Report<'_> {
 }
 
 /// Every field an entry of `outputs` may have; a rule we do not know would be a comparison we do not make.
-const OUTPUT_FIELDS: [&str; 23] = [
+const OUTPUT_FIELDS: [&str; 24] = [
     "of",
     "shape",
     "zero_rows",
@@ -246,6 +246,7 @@ const OUTPUT_FIELDS: [&str; 23] = [
     "slice",
     "take",
     "reduce",
+    "axes",
     "sample",
     "stats",
     "exact",

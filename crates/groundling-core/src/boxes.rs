@@ -177,6 +177,9 @@ impl<F: Frame> BoxXyxy<F> {
     }
 
     /// The part inside `[0, width] x [0, height]`.
+    ///
+    /// # Panics
+    /// If `width` or `height` is negative or NaN.
     pub fn clipped(self, width: f64, height: f64) -> Self {
         Self::new(
             self.x0.clamp(0.0, width),

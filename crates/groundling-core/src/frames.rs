@@ -66,6 +66,14 @@ pub enum FrameError {
         /// The canvas.
         canvas: ImageSize,
     },
+    /// Something of another size than the image that was placed.
+    #[error("found {found} (width x height), expected {image}, the size of the image that was placed")]
+    OtherImage {
+        /// Size found.
+        found: ImageSize,
+        /// Size of the image.
+        image: ImageSize,
+    },
     /// The canvas has no pixels.
     #[error(transparent)]
     Size(#[from] SizeError),

@@ -150,8 +150,8 @@ pub fn mirror_words(text: &str) -> String {
 /// PARITY: the released TransVG, VLTVG and QRNet do this in training, so "brightest" becomes "bleftest". Ours is
 /// [`mirror_words`]; this is the switch for people who reproduce their runs.
 pub fn mirror_substrings(text: &str) -> String {
-    const MARK: &str = "\u{0}";
-    text.replace("right", MARK).replace("left", "right").replace(MARK, "left")
+    let between: Vec<String> = text.split("right").map(|part| part.replace("left", "right")).collect();
+    between.join("left")
 }
 
 /// Byte ranges of the runs of letters.
@@ -217,5 +217,6 @@ mod tests {
             assert_eq!(mirror_words(mirrored), text);
         }
         assert_eq!(mirror_substrings("the right man on the brightest left"), "the left man on the bleftest right");
+        assert_eq!(mirror_substrings("a\u{0}b leftright"), "a\u{0}b rightleft", "no character is special");
     }
 }

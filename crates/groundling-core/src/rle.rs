@@ -229,6 +229,9 @@ impl Rle {
     }
 
     /// A filled box, as pycocotools turns one into a mask.
+    ///
+    /// # Errors
+    /// If a coordinate is not finite, or so far away that no image needs it.
     pub fn from_box(size: ImageSize, bbox: BoxXyxy<Pixels>) -> Result<Self, PolygonError> {
         let [x0, y0, x1, y1] = bbox.to_array();
         Self::from_polygon(size, &[x0, y0, x0, y1, x1, y1, x1, y0])
@@ -250,14 +253,45 @@ impl Rle {
     /// As [`Rle::from_polygon`]; the limit of length holds for all polygons together.
     pub fn from_polygons<P: AsRef<[f64]>>(size: ImageSize, polygons: &[P]) -> Result<Self, PolygonError> {
         let mut steps = 0;
-        let draw = |polygon: &P| Ok(Self { size, counts: Outline::read(polygon.as_ref(), &mut steps)?.runs(size) });
-        let mut parts = polygons.iter().map(draw).collect::<Result<Vec<_>, _>>()?;
-        // In pairs: one after the other, thousands of polygons would each pass over all runs before them.
-        while parts.len() > 1 {
-            parts =
-                parts.chunks(2).map(|pair| pair[0].merged(pair.get(1).unwrap_or(&pair[0]), |a, b| a || b)).collect();
+        let parts = polygons
+            .iter()
+            .map(|polygon| Ok(Self { size, counts: Outline::read(polygon.as_ref(), &mut steps)?.runs(size) }));
+        Ok(Self::overlaid(size, &parts.collect::<Result<Vec<_>, _>>()?, |covering| covering > 0))
+    }
+
+    /// The pixels for which `keep` accepts the number of `parts` that cover them: `|n| n > 0` is the union, `|n| n == 1`
+    /// what exactly one part covers. One pass over all runs, however many parts there are.
+    ///
+    /// # Errors
+    /// If a part is of another size.
+    pub fn layered(size: ImageSize, parts: &[Self], keep: impl Fn(usize) -> bool) -> Result<Self, RleError> {
+        match parts.iter().find(|part| part.size != size) {
+            Some(part) => Err(RleError::SizeMismatch { left: size, right: part.size }),
+            None => Ok(Self::overlaid(size, parts, keep)),
         }
-        Ok(parts.iter().fold(Self::empty(size), |empty, part| empty.merged(part, |a, b| a || b)))
+    }
+
+    fn overlaid(size: ImageSize, parts: &[Self], keep: impl Fn(usize) -> bool) -> Self {
+        let (mut starts, mut ends): (Vec<u64>, Vec<u64>) = parts.iter().flat_map(Self::foreground).unzip();
+        starts.sort_unstable();
+        ends.sort_unstable();
+        let (mut starts, mut ends) = (starts.into_iter().peekable(), ends.into_iter().peekable());
+        let mut runs = RunBuilder::default();
+        let (mut position, mut covering) = (0, 0);
+        // Every start has its end behind it, so the ends last longest.
+        while let Some(&end) = ends.peek() {
+            let next = starts.peek().map_or(end, |&start| start.min(end));
+            runs.push(keep(covering), (next - position) as u32);
+            position = next;
+            while starts.next_if_eq(&next).is_some() {
+                covering += 1;
+            }
+            while ends.next_if_eq(&next).is_some() {
+                covering -= 1;
+            }
+        }
+        runs.push(keep(0), (size.pixels() - position) as u32);
+        Self { size, counts: runs.finish() }
     }
 
     /// Height and width of the image.
@@ -418,6 +452,9 @@ struct RunBuilder {
 
 impl RunBuilder {
     fn push(&mut self, inside: bool, length: u32) {
+        if length == 0 {
+            return;
+        }
         if inside != self.inside {
             self.counts.push(self.length);
             (self.inside, self.length) = (inside, 0);
@@ -578,6 +615,23 @@ mod tests {
         assert_eq!(code_a.union(&code_b).unwrap(), Rle::from_mask(&union));
         assert_eq!(code_a.difference(&code_b).unwrap(), Rle::from_mask(&rest));
         assert_eq!(code_a.intersection_and_union(&code_b).unwrap(), a.intersection_and_union(&b).unwrap());
+    }
+
+    #[test]
+    fn layers_are_counted_pixel_by_pixel() {
+        let parts: Vec<BinaryMask> =
+            (2..5).map(|n| BinaryMask::from_fn(size(9, 14), |row, column| (row * 14 + column) % n == 0)).collect();
+        let codes: Vec<Rle> = parts.iter().map(Rle::from_mask).collect();
+        for wanted in 0..4 {
+            let expected = BinaryMask::from_fn(size(9, 14), |row, column| {
+                parts.iter().filter(|part| part.get(row, column)).count() == wanted
+            });
+            assert_eq!(Rle::layered(size(9, 14), &codes, |n| n == wanted).unwrap(), Rle::from_mask(&expected));
+        }
+        let union = codes[0].union(&codes[1]).unwrap().union(&codes[2]).unwrap();
+        assert_eq!(Rle::layered(size(9, 14), &codes, |n| n > 0).unwrap(), union);
+        assert_eq!(Rle::layered(size(9, 14), &[], |n| n > 0).unwrap(), Rle::empty(size(9, 14)));
+        assert!(matches!(Rle::layered(size(14, 9), &codes, |n| n > 0), Err(RleError::SizeMismatch { .. })));
     }
 
     #[test]

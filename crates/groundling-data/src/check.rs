@@ -3,14 +3,14 @@
 //! [`check`] finds every data set at or below a path, reads it with the ordinary reader and looks for missing images, wrong sizes, boxes
 //! outside or degenerate, numbers in the wrong box format, damaged outlines, ambiguous phrases and images shared by training and test.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use groundling_core::{BoxXyxy, ImageSize, Pixels, TargetCount};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::dataset::{Annotation, Dataset, DatasetError, MaskRule, Shape};
+use crate::dataset::{Annotation, Dataset, DatasetError, MaskRule, Shape, is_drawable};
 use crate::image::decode::{ImageLimits, size_of_file};
 use crate::readers::refer::{Flavour, ReferFiles, split_files};
 use crate::readers::resc::ListBox;
@@ -114,11 +114,13 @@ pub fn check(path: &Path) -> Result<CheckReport, DatasetError> {
                  or one with annotations/instances_*.json",
         });
     }
-    let datasets = candidates.into_iter().map(|(file, loaded)| report(file, loaded)).collect();
+    // One at a time: a folder of several sets is larger than the memory of most machines.
+    let datasets = candidates.into_iter().map(|(file, load)| report(file, load())).collect();
     Ok(CheckReport { schema: "groundling.check/1", path: path.to_owned(), datasets })
 }
 
-type Candidate = (PathBuf, Result<Dataset, DatasetError>);
+/// A file, and how to read the data set that it stands for.
+type Candidate = (PathBuf, Box<dyn FnOnce() -> Result<Dataset, DatasetError>>);
 
 fn candidates(path: &Path) -> Result<Vec<Candidate>, DatasetError> {
     let io = |source| DatasetError::Io { path: path.to_owned(), source };
@@ -131,14 +133,16 @@ fn candidates(path: &Path) -> Result<Vec<Candidate>, DatasetError> {
 }
 
 fn file_candidate(path: &Path) -> Option<Candidate> {
-    let parent = path.parent().unwrap_or(path);
-    let loaded = match path.extension()?.to_str()? {
-        "jsonl" => jsonl::read(path),
-        "pth" => resc::read(path, ListBox::of_file(path), vec![parent.to_owned()]),
-        "json" => coco::read(path, coco_image_folders(path)),
+    let file = path.to_owned();
+    let load: Box<dyn FnOnce() -> Result<Dataset, DatasetError>> = match path.extension()?.to_str()? {
+        "jsonl" => Box::new(move || jsonl::read(&file)),
+        "pth" => Box::new(move || {
+            resc::read(&file, ListBox::of_file(&file), vec![file.parent().unwrap_or(&file).to_owned()])
+        }),
+        "json" => Box::new(move || coco::read(&file, coco_image_folders(&file))),
         _ => return None,
     };
-    Some((path.to_owned(), loaded))
+    Some((path.to_owned(), load))
 }
 
 fn coco_image_folders(annotations: &Path) -> Vec<PathBuf> {
@@ -162,7 +166,7 @@ fn folder_candidates(folder: &Path, levels: u32, found: &mut Vec<Candidate>) {
         };
         let files = ReferFiles::find(folder, &by, flavour);
         let path = files.as_ref().map_or(folder.to_owned(), |files| files.refs.clone());
-        found.push((path, files.and_then(|files| files.read())));
+        found.push((path, Box::new(move || files.and_then(|files| files.read()))));
     }
     let mut entries: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -352,7 +356,7 @@ fn format_suspicion(dataset: &Dataset, sizes: &[Option<ImageSize>]) -> Option<St
             out += usize::from(sticks_out(stated, size));
             fits_as_corners += usize::from(corners.checked().is_ok() && !sticks_out(corners, size));
         }
-        let Some(outline) = outline_box(annotation) else { continue };
+        let Some(outline) = annotation.shape.bounds() else { continue };
         outlined += 1;
         let now = stated.iou(outline);
         better_as_corners += usize::from(now < 0.5 && corners.checked().is_ok() && corners.iou(outline) > 0.8);
@@ -370,52 +374,59 @@ fn format_suspicion(dataset: &Dataset, sizes: &[Option<ImageSize>]) -> Option<St
     None
 }
 
-/// The box around an outline, without drawing it.
-fn outline_box(annotation: &Annotation) -> Option<BoxXyxy<Pixels>> {
-    let around = |polygon: &Vec<f64>| {
-        polygon.chunks_exact(2).map(|xy| BoxXyxy::new(xy[0], xy[1], xy[0], xy[1])).reduce(BoxXyxy::enclosing)
-    };
-    match &annotation.shape {
-        Shape::None => None,
-        Shape::Polygons(polygons) => polygons.iter().filter_map(around).reduce(BoxXyxy::enclosing),
-        Shape::Codes(codes) => codes.iter().filter_map(|code| code.bbox()).reduce(BoxXyxy::enclosing),
-    }
-}
-
 fn shape_findings(dataset: &Dataset, sizes: &[Option<ImageSize>], findings: &mut Findings) {
-    let (mut broken, mut apart, mut empty) = (Vec::new(), Vec::new(), Vec::new());
-    for annotation in &dataset.annotations {
+    enum Seen {
+        Fine,
+        Broken(String),
+        Empty(String),
+    }
+    // Drawing is the long part of a check: 860 000 outlines in COCO.
+    let look = |annotation: &Annotation| {
         let place = || format!("annotation {}", annotation.id);
-        let is_bad = |polygon: &Vec<f64>| polygon.len() < 6 || !polygon.len().is_multiple_of(2);
         match &annotation.shape {
-            Shape::None => continue,
-            Shape::Polygons(polygons) if polygons.iter().any(is_bad) => broken.push(place()),
-            shape => {
-                let drawn = sizes[annotation.image].map(|size| shape.mask(size, MaskRule::Union));
-                match drawn {
-                    Some(Err(error)) => broken.push(format!("{}: {error}", place())),
-                    Some(Ok(Some(mask))) if mask.is_empty() => empty.push(place()),
-                    _ => {}
-                }
-            }
+            Shape::None => Seen::Fine,
+            Shape::Polygons(polygons) if !polygons.iter().all(|polygon| is_drawable(polygon)) => Seen::Broken(place()),
+            shape => match sizes[annotation.image].map(|size| shape.mask(size, MaskRule::Union)) {
+                Some(Err(error)) => Seen::Broken(format!("{}: {error}", place())),
+                Some(Ok(Some(mask))) if mask.is_empty() => Seen::Empty(place()),
+                _ => Seen::Fine,
+            },
         }
-        if let Some(outline) = outline_box(annotation)
-            && outline.area() > 16.0
-            && annotation.bbox.to_xyxy().iou(outline) < 0.5
-        {
-            apart.push(place());
+    };
+    let seen: Vec<Seen> = dataset.annotations.par_iter().map(look).collect();
+    let (mut broken, mut empty) = (Vec::new(), Vec::new());
+    for seen in seen {
+        match seen {
+            Seen::Fine => {}
+            Seen::Broken(place) => broken.push(place),
+            Seen::Empty(place) => empty.push(place),
         }
     }
+    let is_apart = |annotation: &&Annotation| {
+        let outline = annotation.shape.bounds();
+        outline.is_some_and(|outline| outline.area() > 16.0 && annotation.bbox.to_xyxy().iou(outline) < 0.5)
+    };
+    let apart = dataset.annotations.iter().filter(is_apart).map(|a| format!("annotation {}", a.id)).collect();
     findings.add(Severity::Warning, "bad-outline", "polygons with too few or absurd numbers are left out", broken);
     findings.add(Severity::Warning, "empty-outline", "outlines cover no pixel", empty);
     findings.add(Severity::Warning, "outline-box", "box and outline share less than half their area", apart);
 }
 
 fn phrase_findings(dataset: &Dataset, findings: &mut Findings) {
-    let mut by_text: HashMap<(usize, &str, String), Vec<&[usize]>> = HashMap::new();
+    let mut ids = HashSet::with_capacity(dataset.samples.len());
+    let twice = dataset.samples.iter().filter(|sample| !ids.insert(sample.id.as_str()));
+    let twice = twice.map(|sample| format!("sample {}", sample.id)).collect();
+    let message = "expressions share an id; predictions cannot be joined with their truths";
+    findings.add(Severity::Error, "duplicate-id", message, twice);
+    let mut by_text: HashMap<(usize, &str, String), Vec<Vec<usize>>> = HashMap::new();
+    let sorted = |targets: &[usize]| {
+        let mut targets = targets.to_vec();
+        targets.sort_unstable();
+        targets
+    };
     for sample in &dataset.samples {
         let words = sample.phrase.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
-        by_text.entry((sample.image, &sample.split, words)).or_default().push(&sample.targets);
+        by_text.entry((sample.image, &sample.split, words)).or_default().push(sorted(&sample.targets));
     }
     let (mut ambiguous, mut repeated) = (Vec::new(), Vec::new());
     for ((image, _, words), targets) in &by_text {
@@ -456,4 +467,54 @@ fn split_findings(dataset: &Dataset, findings: &mut Findings) {
         .collect();
     let message = "images are in the training split and in another; scores on the other would flatter";
     findings.add(Severity::Warning, "split-overlap", message, shared);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{ImageRecord, Sample};
+
+    fn sample(id: &str) -> Sample {
+        Sample {
+            id: id.into(),
+            image: 0,
+            phrase: format!("cup {id}"),
+            cleaned: None,
+            split: "train".into(),
+            targets: Vec::new(),
+            group: 1,
+            sentence_id: None,
+            source: None,
+        }
+    }
+
+    #[test]
+    fn the_order_of_targets_makes_no_phrase_ambiguous() {
+        let meaning = |id: &str, targets: Vec<usize>| Sample { phrase: "both cups".into(), targets, ..sample(id) };
+        let mut dataset = Dataset {
+            images: vec![ImageRecord { id: 1, file_name: "a.jpg".into(), size: None }],
+            samples: vec![meaning("1", vec![0, 1]), meaning("2", vec![1, 0])],
+            ..Dataset::default()
+        };
+        let mut findings = Findings::default();
+        phrase_findings(&dataset, &mut findings);
+        assert_eq!(findings.0.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["repeated-phrase"]);
+        dataset.samples.push(meaning("3", vec![1]));
+        let mut findings = Findings::default();
+        phrase_findings(&dataset, &mut findings);
+        assert_eq!(findings.0.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["ambiguous-phrase"]);
+    }
+
+    #[test]
+    fn ids_that_stand_twice_are_found() {
+        let mut dataset = Dataset {
+            images: vec![ImageRecord { id: 1, file_name: "a.jpg".into(), size: None }],
+            samples: vec![sample("1-1"), sample("1-2")],
+            ..Dataset::default()
+        };
+        let found = |dataset: &Dataset| lint(dataset).into_iter().find(|finding| finding.code == "duplicate-id");
+        assert_eq!(found(&dataset), None);
+        dataset.samples.push(sample("1-1"));
+        assert_eq!(found(&dataset).unwrap().examples, ["sample 1-1"]);
+    }
 }

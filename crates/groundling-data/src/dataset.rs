@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use groundling_core::{
-    BoxXywh, GroundTruth, ImageSize, PhraseError, Pixels, PolygonError, Rle, RleError, TargetCount, TrueTarget,
+    BoxXywh, BoxXyxy, GroundTruth, ImageSize, PhraseError, Pixels, PolygonError, Rle, RleError, TargetCount, TrueTarget,
 };
 
 use crate::image::decode::{ImageError, ImageLimits, size_of_file};
@@ -289,33 +289,49 @@ impl Shape {
     /// # Errors
     /// If a polygon holds absurd numbers.
     pub fn mask(&self, size: ImageSize, rule: MaskRule) -> Result<Option<Rle>, PolygonError> {
-        let parts = match self {
-            Shape::None => return Ok(None),
-            Shape::Polygons(polygons) => polygons
-                .iter()
-                .filter(|polygon| polygon.len() >= 6 && polygon.len().is_multiple_of(2))
-                .map(|polygon| Rle::from_polygon(size, polygon))
-                .collect::<Result<Vec<_>, _>>()?,
-            Shape::Codes(codes) => codes.clone(),
+        Ok(self.parts(size)?.map(|parts| combined(size, &parts, rule)))
+    }
+
+    /// The parts of the shape, each drawn; `None` if there is no shape.
+    fn parts(&self, size: ImageSize) -> Result<Option<Vec<Rle>>, PolygonError> {
+        match self {
+            Shape::None => Ok(None),
+            Shape::Polygons(polygons) => {
+                let drawable = polygons.iter().filter(|polygon| is_drawable(polygon));
+                drawable.map(|polygon| Rle::from_polygon(size, polygon)).collect::<Result<_, _>>().map(Some)
+            }
+            Shape::Codes(codes) => Ok(Some(codes.clone())),
+        }
+    }
+
+    /// The box around the shape, without drawing it: around the corners of its polygons, or the pixels of its codes.
+    pub fn bounds(&self) -> Option<BoxXyxy<Pixels>> {
+        let around = |polygon: &Vec<f64>| {
+            polygon.chunks_exact(2).map(|xy| BoxXyxy::new(xy[0], xy[1], xy[0], xy[1])).reduce(BoxXyxy::enclosing)
         };
-        Ok(Some(combined(size, &parts, rule)))
+        match self {
+            Shape::None => None,
+            Shape::Polygons(polygons) => {
+                polygons.iter().filter(|polygon| is_drawable(polygon)).filter_map(around).reduce(BoxXyxy::enclosing)
+            }
+            Shape::Codes(codes) => codes.iter().filter_map(Rle::bbox).reduce(BoxXyxy::enclosing),
+        }
     }
 }
 
-/// Parts of one size as one mask. Codes of another size than the image's are refused by the readers.
+/// Whether a polygon has at least three points, and every one both coordinates.
+pub(crate) fn is_drawable(polygon: &[f64]) -> bool {
+    polygon.len() >= 6 && polygon.len().is_multiple_of(2)
+}
+
+/// Parts of one size as one mask.
 fn combined(size: ImageSize, parts: &[Rle], rule: MaskRule) -> Rle {
-    let (mut once, mut twice) = (Rle::empty(size), Rle::empty(size));
-    for part in parts {
-        if let (Ok(fresh), Ok(union)) = (part.difference(&once), once.union(part)) {
-            let again = part.difference(&fresh).unwrap_or_else(|_| Rle::empty(size));
-            twice = twice.union(&again).unwrap_or(twice);
-            once = union;
-        }
-    }
-    match rule {
-        MaskRule::Union => once,
-        MaskRule::ExactlyOne => once.difference(&twice).unwrap_or(once),
-    }
+    let drawn = match rule {
+        MaskRule::Union => Rle::layered(size, parts, |covering| covering > 0),
+        MaskRule::ExactlyOne => Rle::layered(size, parts, |covering| covering == 1),
+    };
+    // Codes of another size than the image's are refused by the readers.
+    drawn.unwrap_or_else(|_| Rle::empty(size))
 }
 
 impl Dataset {
@@ -353,10 +369,13 @@ impl Dataset {
             return Ok(None);
         }
         let size = self.image_size(annotation.image)?;
-        annotation
-            .shape
-            .mask(size, rule)
-            .map_err(|source| DatasetError::BadPolygon { place: format!("annotation {}", annotation.id), source })
+        annotation.shape.mask(size, rule).map_err(|source| bad_polygon(annotation, source))
+    }
+
+    fn annotation_parts(&self, annotation: usize, size: ImageSize) -> Result<Vec<Rle>, DatasetError> {
+        let annotation = &self.annotations[annotation];
+        let parts = annotation.shape.parts(size).map_err(|source| bad_polygon(annotation, source))?;
+        Ok(parts.unwrap_or_default())
     }
 
     /// What an expression refers to. Masks are drawn here, so this is the slow part.
@@ -375,10 +394,11 @@ impl Dataset {
         let targets = sample.targets.iter().map(target).collect::<Result<Vec<_>, DatasetError>>()?;
         let merged_mask = match (rule, targets.len()) {
             // The original API adds up the polygons of all annotations at once.
-            (MaskRule::ExactlyOne, 2..) => {
+            (MaskRule::ExactlyOne, 2..) if targets.iter().all(|target| target.mask.is_some()) => {
                 let size = self.image_size(sample.image)?;
-                let all: Option<Vec<Rle>> = targets.iter().map(|target| target.mask.clone()).collect();
-                all.map(|parts| combined(size, &parts, rule))
+                let parts = sample.targets.iter().map(|&index| self.annotation_parts(index, size));
+                let parts = parts.collect::<Result<Vec<_>, _>>()?.concat();
+                Some(combined(size, &parts, rule))
             }
             _ => None,
         };
@@ -446,6 +466,38 @@ impl Dataset {
     }
 }
 
+fn bad_polygon(annotation: &Annotation, source: PolygonError) -> DatasetError {
+    DatasetError::BadPolygon { place: format!("annotation {}", annotation.id), source }
+}
+
+/// A size that a data set states. One that no image we decode can have is refused: a few bytes of text must not make a
+/// mask of gigabytes.
+pub(crate) fn stated_size(
+    height: u32,
+    width: u32,
+    path: &Path,
+    place: &str,
+    field: &str,
+) -> Result<ImageSize, DatasetError> {
+    let limits = ImageLimits::default();
+    let fits = |size: &ImageSize| {
+        size.height() <= limits.max_height && size.width() <= limits.max_width && size.pixels() <= limits.max_pixels
+    };
+    ImageSize::new(height, width).ok().filter(fits).ok_or_else(|| DatasetError::Field {
+        path: path.to_owned(),
+        place: place.to_owned(),
+        field: field.to_owned(),
+        found: format!("[{height}, {width}]"),
+        expected: "1 to 16384 pixels a side and at most 100 million in all",
+    })
+}
+
+/// Whether the name of a file leads to a place below the image folders, never above or beside them.
+pub(crate) fn stays_below(file_name: &str) -> bool {
+    let normal = |part| matches!(part, std::path::Component::Normal(_));
+    !file_name.is_empty() && Path::new(file_name).components().all(normal)
+}
+
 /// Reads a file up to a limit; a folder or a larger file is an error.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, DatasetError> {
     let io = |source| DatasetError::Io { path: path.to_owned(), source };
@@ -465,9 +517,73 @@ pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u
         path: path.to_owned(),
         line: error.line(),
         column: error.column(),
-        message: error.to_string(),
+        message: json_message(&error),
     })
+}
+
+/// What serde_json says, without the place: errors name it themselves, and a line of a file is not line 1.
+pub(crate) fn json_message(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&place).map(str::to_owned).unwrap_or(message)
 }
 
 /// 4 GiB: the largest public annotation file, instances_train2017.json, has 0.45.
 pub(crate) const MAX_ANNOTATION_BYTES: u64 = 4 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image of 10 x 10 with the given annotations, all meant by one phrase.
+    fn dataset(shapes: Vec<Vec<Vec<f64>>>) -> Dataset {
+        let size = ImageSize::new(10, 10).ok();
+        let annotation = |(index, polygons): (usize, Vec<Vec<f64>>)| Annotation {
+            id: index as i64,
+            image: 0,
+            category_id: None,
+            bbox: BoxXywh::new(0.0, 0.0, 10.0, 10.0),
+            area: None,
+            is_crowd: false,
+            shape: Shape::Polygons(polygons),
+        };
+        let targets = (0..shapes.len()).collect();
+        let sample = Sample {
+            id: "1".into(),
+            image: 0,
+            phrase: "cups".into(),
+            cleaned: None,
+            split: "all".into(),
+            targets,
+            group: 1,
+            sentence_id: None,
+            source: None,
+        };
+        Dataset {
+            images: vec![ImageRecord { id: 1, file_name: "a.jpg".into(), size }],
+            annotations: shapes.into_iter().enumerate().map(annotation).collect(),
+            samples: vec![sample],
+            ..Dataset::default()
+        }
+    }
+
+    fn square(x: f64, y: f64, side: f64) -> Vec<f64> {
+        vec![x, y, x + side, y, x + side, y + side, x, y + side]
+    }
+
+    #[test]
+    fn rules_count_the_polygons_of_all_annotations() {
+        // One object of two polygons that share 4 pixels; the other covers those 4 once more.
+        let dataset = dataset(vec![vec![square(0.0, 0.0, 4.0), square(2.0, 2.0, 4.0)], vec![square(2.0, 2.0, 2.0)]]);
+        let area = |rule| dataset.truth(&dataset.samples[0], rule).unwrap().union_mask().unwrap().area();
+        assert_eq!(area(MaskRule::Union), 28);
+        assert_eq!(area(MaskRule::ExactlyOne), 24, "pixels inside three polygons are in none");
+    }
+
+    #[test]
+    fn bounds_leave_out_what_is_not_drawn() {
+        let shape = Shape::Polygons(vec![square(1.0, 2.0, 3.0), vec![90.0, 90.0, 95.0, 95.0]]);
+        assert_eq!(shape.bounds().unwrap().to_array(), [1.0, 2.0, 4.0, 5.0]);
+        assert_eq!(Shape::None.bounds(), None);
+    }
+}

@@ -74,34 +74,6 @@ pub enum PickleError {
     },
 }
 
-/// Bounds what is built from a file whose values can be shared.
-///
-/// A reader copies a value wherever it is named, so a list of one sentence a thousand times, named by a thousand refs,
-/// would become a million sentences, out of a few kilobytes. In files that people use, what is built is about as long as
-/// the file.
-#[derive(Debug)]
-pub(crate) struct Expansion {
-    limit: u64,
-    left: u64,
-}
-
-impl Expansion {
-    /// Allows sixteen times the bytes of the file, and a mebibyte for small ones.
-    pub(crate) fn of_file(bytes: usize) -> Self {
-        let limit = (1 << 20) + 16 * bytes as u64;
-        Self { limit, left: limit }
-    }
-
-    /// Takes `bytes` from what is left.
-    ///
-    /// # Errors
-    /// If that is too much, with the limit.
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), u64> {
-        self.left = self.left.checked_sub(bytes as u64).ok_or(self.limit)?;
-        Ok(())
-    }
-}
-
 type Index = u32;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -239,7 +211,7 @@ impl<'a> Value<'a> {
     }
 
     /// The entries of a dictionary.
-    pub fn entries(self) -> Option<impl Iterator<Item = (Value<'a>, Value<'a>)> + 'a> {
+    pub fn entries(self) -> Option<impl DoubleEndedIterator<Item = (Value<'a>, Value<'a>)> + 'a> {
         match self.node() {
             Node::Dict(entries) => Some(entries.chunks_exact(2).map(move |pair| (self.at(pair[0]), self.at(pair[1])))),
             _ => None,
@@ -248,7 +220,7 @@ impl<'a> Value<'a> {
 
     /// The value under a text key of a dictionary; the last one if the key stands twice, as in Python.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
-        self.entries()?.filter(|(name, _)| name.as_str() == Some(key)).last().map(|(_, value)| value)
+        self.entries()?.rev().find(|(name, _)| name.as_str() == Some(key)).map(|(_, value)| value)
     }
 }
 
@@ -311,7 +283,7 @@ impl<'a> Machine<'a> {
             0x95 => self.take(8, "a frame length").map(drop),
             b'(' => {
                 self.marks.push(self.stack.len());
-                self.limit("nesting of marks", self.marks.len(), self.limits.max_depth * 4)
+                self.limit("nesting of marks", self.marks.len(), self.limits.max_depth.saturating_mul(4))
             }
             b'0' => self.pop().map(drop),
             b'1' => self.pop_mark().map(drop),
@@ -405,7 +377,7 @@ impl<'a> Machine<'a> {
     /// The text up to the next line feed.
     fn line(&mut self) -> Result<&'a [u8], PickleError> {
         let rest = &self.bytes[self.position..];
-        let window = &rest[..rest.len().min(self.limits.max_string_bytes * 6 + 2)];
+        let window = &rest[..rest.len().min(self.limits.max_string_bytes.saturating_mul(6).saturating_add(2))];
         let Some(length) = window.iter().position(|&b| b == b'\n') else {
             self.limit("length of a line", rest.len(), window.len())?;
             return Err(PickleError::Truncated { position: self.bytes.len(), expected: "the end of a line" });
@@ -638,7 +610,7 @@ impl<'a> Machine<'a> {
         const DONE: u8 = 2;
         let mut state = vec![UNSEEN; self.nodes.len()];
         // Height below each finished value, so that a value reached twice is counted at its deepest place.
-        let mut height = vec![0u16; self.nodes.len()];
+        let mut height = vec![0u32; self.nodes.len()];
         let mut path: Vec<(Index, usize)> = vec![(root, 0)];
         state[root as usize] = OPEN;
         while let Some((index, next)) = path.last_mut() {
@@ -656,7 +628,7 @@ impl<'a> Machine<'a> {
                         self.limit("nesting", path.len() - 1, self.limits.max_depth)?;
                     }
                     _ => {
-                        let depth = path.len() + usize::from(height[child as usize]);
+                        let depth = path.len() + height[child as usize] as usize;
                         self.limit("nesting", depth, self.limits.max_depth)?;
                     }
                 }

@@ -137,8 +137,14 @@ impl Array {
                 array = array.take(as_usize(&take[0]), &usizes(&take[1]));
             }
         }
-        if let Some(how) = spec.get("reduce").and_then(Value::as_str) {
-            array = array.reduced_over(how, &usizes(&spec["axes"]));
+        if let Some(reduce) = spec.get("reduce") {
+            // The text of the format has the name and the axes side by side, its files have them in one object.
+            let (how, axes) = match reduce {
+                Value::Object(_) => (&reduce["op"], &reduce["axes"]),
+                name => (name, &spec["axes"]),
+            };
+            let how = how.as_str().unwrap_or_else(|| panic!("{reduce} is no reduction"));
+            array = array.reduced_over(how, &usizes(axes));
         }
         if let Some(count) = spec.get("sample").and_then(Value::as_u64) {
             array = array.sampled(count as usize);
@@ -201,7 +207,7 @@ impl Array {
         }
         for &axis in axes.iter().rev() {
             array = if how == "absmax" {
-                array.reduced(axis, |line| line.iter().copied().fold(0.0, f64::max))
+                array.reduced(axis, |line| line.iter().copied().fold(0.0, max_or_nan))
             } else {
                 array.reduced(axis, |line| line.iter().sum())
             };
@@ -233,6 +239,11 @@ impl Array {
         let max = self.data.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         Self::new([5], vec![sum(&|v| v) / n, sum(&f64::abs) / n, (sum(&|v| v * v) / n).sqrt(), min, max])
     }
+}
+
+/// The larger number, NaN if one is: `f64::max` would hide it.
+fn max_or_nan(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 fn collect(value: &Value, data: &mut Vec<f64>) {
@@ -274,10 +285,13 @@ mod tests {
     #[test]
     fn reductions() {
         let array = count(&[2, 3]);
+        assert_eq!(array.cut(&json!({"reduce": {"op": "sum", "axes": [1]}})).data, [3.0, 12.0]);
+        assert_eq!(array.cut(&json!({"reduce": {"op": "mean", "axes": [0, 1]}})).data, [2.5]);
+        assert_eq!(array.cut(&json!({"reduce": {"op": "absmax", "axes": [0]}})).data, [3.0, 4.0, 5.0]);
+        assert_eq!(array.cut(&json!({"reduce": {"op": "l2", "axes": [1]}})).data[0], 5f64.sqrt());
         assert_eq!(array.cut(&json!({"reduce": "sum", "axes": [1]})).data, [3.0, 12.0]);
-        assert_eq!(array.cut(&json!({"reduce": "mean", "axes": [0, 1]})).data, [2.5]);
-        assert_eq!(array.cut(&json!({"reduce": "absmax", "axes": [0]})).data, [3.0, 4.0, 5.0]);
-        assert_eq!(array.cut(&json!({"reduce": "l2", "axes": [1]})).data[0], 5f64.sqrt());
+        let hole = Array::new([3], vec![1.0, f64::NAN, 2.0]);
+        assert!(hole.cut(&json!({"reduce": {"op": "absmax", "axes": [0]}})).data[0].is_nan());
     }
 
     #[test]

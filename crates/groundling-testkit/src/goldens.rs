@@ -65,6 +65,11 @@ impl Folder {
 }
 
 impl Case {
+    #[cfg(test)]
+    pub(crate) fn from_json(json: Value, folder: PathBuf) -> Self {
+        Self { json, folder }
+    }
+
     /// Unique name in the folder.
     pub fn name(&self) -> &str {
         self.json["name"].as_str().expect("a case has a name")
@@ -126,9 +131,49 @@ impl Case {
         if let (Some(key), true) =
             (recipe.get("tensor").and_then(Value::as_str), recipe.as_object().map_or(0, |o| o.len()) > 1)
         {
-            assert_eq!(made.data, self.tensor(key).data, "{}: input {name} differs from {key}", self.name());
+            // A recipe may state decimals that the file can hold in f32 only.
+            let (here, there) = (made.to_f32(), self.tensor(key).to_f32());
+            assert_eq!(here, there, "{}: input {name} differs from {key}", self.name());
         }
         made
+    }
+
+    /// An input that is a list of texts.
+    ///
+    /// # Panics
+    /// If the case has no such input, or it is something else.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let recipe = &self.json["inputs"][name];
+        let texts = recipe["text"].as_array().unwrap_or_else(|| panic!("{}: {name} is no list of texts", self.name()));
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned();
+        texts.iter().map(text).collect()
+    }
+
+    /// What the entries of the vector called `of` are: the list beside it, or in the JSON file it names.
+    ///
+    /// # Panics
+    /// If no output made from `of` says so.
+    pub fn entry_names(&self, of: &str) -> Vec<String> {
+        let outputs = self.json["outputs"].as_object().into_iter().flatten();
+        let names = outputs.filter(|(_, spec)| spec["of"] == of).find_map(|(_, spec)| spec.get("names"));
+        let names = names.unwrap_or_else(|| panic!("{}: the entries of {of:?} have no names", self.name()));
+        let names = match names["file"].as_str() {
+            Some(file) => match names["key"].as_str() {
+                Some(key) => read_json(&self.path(file))[key].clone(),
+                None => read_json(&self.path(file)),
+            },
+            None => names.clone(),
+        };
+        serde_json::from_value(names).unwrap_or_else(|error| panic!("{}: names of {of:?}: {error}", self.name()))
+    }
+
+    /// A stored tensor by what it is: an output of this name, else an input.
+    fn value_named(&self, name: &str) -> Array {
+        let outputs = self.json["outputs"].as_object().into_iter().flatten();
+        match outputs.into_iter().find(|(_, spec)| spec["of"] == name) {
+            Some((key, _)) => self.tensor(key),
+            None => self.input(name),
+        }
     }
 
     /// Whether the case has an input of this name.
@@ -191,7 +236,38 @@ impl Report<'_> {
     }
 }
 
+/// Every field an entry of `outputs` may have; a rule we do not know would be a comparison we do not make.
+const OUTPUT_FIELDS: [&str; 24] = [
+    "of",
+    "shape",
+    "zero_rows",
+    "sort",
+    "flatten",
+    "slice",
+    "take",
+    "reduce",
+    "axes",
+    "sample",
+    "stats",
+    "exact",
+    "atol",
+    "dev",
+    "most",
+    "rel_l2",
+    "dev_l2",
+    "names",
+    "nan_rows",
+    "non_finite",
+    "skip",
+    "ranked_by",
+    "permute_within",
+    "zero_outside",
+];
+
 fn compare(case: &Case, key: &str, spec: &Value, value: &Array) -> Result<(), String> {
+    let fields = spec.as_object().into_iter().flatten().map(|(field, _)| field.as_str());
+    let unknown: Vec<&str> = fields.filter(|f| !OUTPUT_FIELDS.contains(f)).collect();
+    assert!(unknown.is_empty(), "{}: {key}: unknown fields {unknown:?}", case.name());
     if let Some(shape) = spec.get("shape") {
         let shape: Vec<usize> = crate::array::usizes(shape);
         if value.shape != shape && !(shape.is_empty() && value.data.len() == 1) {
@@ -199,6 +275,9 @@ fn compare(case: &Case, key: &str, spec: &Value, value: &Array) -> Result<(), St
         }
     }
     let expected = case.tensor(key);
+    if let Some(rect) = spec.get("zero_outside").and_then(Value::as_str) {
+        zero_outside(value, &case.value_named(rect))?;
+    }
     let found = value.cut(spec);
     if found.data.len() != expected.data.len() {
         return Err(format!("{} values, expected {} {:?}", found.data.len(), expected.data.len(), expected.shape));
@@ -226,6 +305,17 @@ fn compare(case: &Case, key: &str, spec: &Value, value: &Array) -> Result<(), St
     let pairs: Vec<(usize, f64, f64)> =
         (0..expected.data.len()).filter(|&i| !skipped(i)).map(|i| (i, found.data[i], expected.data[i])).collect();
     judge(spec, &pairs, key)
+}
+
+/// Padding is not close to zero but zero: outside `[top, left, height, width]` of the last two axes.
+fn zero_outside(value: &Array, rect: &Array) -> Result<(), String> {
+    let mut rest = value.clone();
+    let rect: Vec<usize> = rect.data.iter().map(|&v| v as usize).collect();
+    recipe::keep_inside(&mut rest.data, &value.shape, &rect);
+    match (0..rest.data.len()).find(|&i| rest.data[i] != value.data[i]) {
+        Some(i) => Err(format!("value {i} is {}, expected exactly 0 outside {rect:?}", value.data[i])),
+        None => Ok(()),
+    }
 }
 
 fn judge(spec: &Value, pairs: &[(usize, f64, f64)], key: &str) -> Result<(), String> {
@@ -267,7 +357,7 @@ fn judge(spec: &Value, pairs: &[(usize, f64, f64)], key: &str) -> Result<(), Str
     }
     if let Some(most) = spec.get("most") {
         let (fraction, tight) = (most["fraction"].as_f64().unwrap_or(1.0), most["atol"].as_f64().unwrap_or(0.0));
-        let near = finite().filter(|(_, a, b)| (a - b).abs() <= tight).count() as f64;
+        let near = pairs.iter().filter(|(_, a, b)| a == b || (a - b).abs() <= tight).count() as f64;
         if near < fraction * pairs.len() as f64 {
             return Err(format!("only {near} of {} values within {tight:.3e}, expected {fraction}", pairs.len()));
         }
@@ -352,6 +442,29 @@ mod tests {
     fn judged(spec: Value, found: &[f64], expected: &[f64]) -> Result<(), String> {
         let pairs: Vec<_> = found.iter().zip(expected).enumerate().map(|(i, (&a, &b))| (i, a, b)).collect();
         judge(&spec, &pairs, "x")
+    }
+
+    #[test]
+    fn padding_must_be_exactly_zero() {
+        let rect = Array::new([4], vec![0.0, 1.0, 1.0, 1.0]);
+        assert!(zero_outside(&Array::new([2, 2], vec![0.0, 5.0, 0.0, 0.0]), &rect).is_ok());
+        assert!(zero_outside(&Array::new([2, 2], vec![0.0, 5.0, 1e-9, 0.0]), &rect).is_err());
+    }
+
+    #[test]
+    fn texts_and_names() {
+        let spec = json!({"of": "gradnorms", "names": ["a.weight", "a.bias"]});
+        let json = json!({"name": "x", "inputs": {"text": {"text": ["two zebras"]}}, "outputs": {"norms": spec}});
+        let case = Case::from_json(json, PathBuf::new());
+        assert_eq!(case.texts("text"), ["two zebras"]);
+        assert_eq!(case.entry_names("gradnorms"), ["a.weight", "a.bias"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "unknown fields [\"atoll\"]")]
+    fn a_rule_we_do_not_know_is_not_passed_over() {
+        let case = Case::from_json(json!({"name": "x"}), PathBuf::new());
+        let _ = compare(&case, "y", &json!({"of": "y", "atoll": 1.0}), &Array::scalar(0.0));
     }
 
     #[test]

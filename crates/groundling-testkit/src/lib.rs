@@ -11,12 +11,14 @@ pub mod close;
 pub mod fill;
 pub mod goldens;
 pub mod hostile;
+pub mod module;
 pub mod recipe;
 pub mod tiny;
 
 pub use array::Array;
 pub use close::{Tolerance, assert_close};
 pub use goldens::{Case, Folder, Report};
+pub use module::ProbeTerm;
 
 use std::path::PathBuf;
 
@@ -30,7 +32,7 @@ pub fn fixtures() -> PathBuf {
     repository().join("fixtures")
 }
 
-/// A fresh empty folder for one test, below the build folder; what an earlier run left there is removed.
+/// A fresh empty folder for one test, in the system's temporary folder; what is there already is removed.
 ///
 /// # Panics
 /// If it cannot be made.

@@ -10,14 +10,49 @@ use crate::fill;
 /// # Panics
 /// If the recipe has a form this reader does not know, or two forms that disagree.
 pub fn make(recipe: &Value, seed: u64, stored: &dyn Fn(&str) -> Array) -> Array {
+    let fields = recipe.as_object().into_iter().flatten().map(|(field, _)| field.as_str());
+    let unknown: Vec<&str> = fields.filter(|field| !FIELDS.contains(field)).collect();
+    assert!(unknown.is_empty(), "unknown fields {unknown:?} in {recipe}");
     let mut array = base(recipe, seed, stored);
     if let Some(changes) = recipe.get("set").and_then(Value::as_array) {
         for change in changes {
-            set(&mut array, &change[0], change[1].as_f64().expect("a number to set"));
+            set(&mut array, &change[0], &Array::from_json(&change[1]).data);
         }
     }
     array
 }
+
+/// Every field a recipe may have; what we do not know we would not do.
+const FIELDS: [&str; 28] = [
+    "fill",
+    "shape",
+    "lo",
+    "hi",
+    "seed",
+    "floor",
+    "gt",
+    "ge",
+    "mul",
+    "rect",
+    "rects",
+    "ints",
+    "floats",
+    "mask_lens",
+    "len",
+    "token_fill",
+    "lens",
+    "rect_mask",
+    "resize_mask",
+    "const",
+    "blocks",
+    "noise",
+    "stack",
+    "concat",
+    "axis",
+    "tensor",
+    "set",
+    "text",
+];
 
 fn base(recipe: &Value, seed: u64, stored: &dyn Fn(&str) -> Array) -> Array {
     let seed = recipe.get("seed").and_then(Value::as_u64).unwrap_or(seed);
@@ -86,6 +121,7 @@ fn filled(recipe: &Value, shape: &[usize], seed: u64) -> Array {
         keep_inside(&mut array.data, shape, &usizes(rect));
     }
     if let Some(Value::Array(rects)) = recipe.get("rects") {
+        assert_eq!(rects.len(), shape[0], "one rectangle per index of axis 0");
         let block = array.data.len() / shape[0];
         for (part, rect) in array.data.chunks_mut(block).zip(rects) {
             keep_inside(part, &shape[1..], &usizes(rect));
@@ -99,7 +135,8 @@ fn inside(rect: &[usize], row: usize, column: usize) -> bool {
     (top..top + height).contains(&row) && (left..left + width).contains(&column)
 }
 
-fn keep_inside(data: &mut [f64], shape: &[usize], rect: &[usize]) {
+/// Sets to 0 what lies outside the rectangle on the last two axes.
+pub(crate) fn keep_inside(data: &mut [f64], shape: &[usize], rect: &[usize]) {
     let width = shape[shape.len() - 1];
     let height = shape[shape.len() - 2];
     for (index, value) in data.iter_mut().enumerate() {
@@ -170,8 +207,8 @@ fn concat(parts: &[Array], axis: usize) -> Array {
     Array::new(shape, data)
 }
 
-/// Overwrites the elements an index list names; `value` may stand for a whole row.
-fn set(array: &mut Array, index: &Value, value: f64) {
+/// Overwrites the elements an index list names, which may be whole rows, by one number or by as many as fill the last axes.
+fn set(array: &mut Array, index: &Value, values: &[f64]) {
     let index = index.as_array().expect("an index is a list");
     let ranges: Vec<std::ops::Range<usize>> = (0..array.shape.len())
         .map(|axis| match index.get(axis) {
@@ -180,6 +217,9 @@ fn set(array: &mut Array, index: &Value, value: f64) {
             None => 0..array.shape[axis],
         })
         .collect();
+    let places: usize = ranges.iter().map(ExactSizeIterator::len).product();
+    assert!(!values.is_empty() && places.is_multiple_of(values.len()), "{} numbers for {places} places", values.len());
+    let mut hits = 0;
     let shape = array.shape.clone();
     for (flat, element) in array.data.iter_mut().enumerate() {
         let mut rest = flat;
@@ -189,7 +229,8 @@ fn set(array: &mut Array, index: &Value, value: f64) {
             ranges[axis].contains(&position)
         });
         if hit {
-            *element = value;
+            *element = values[hits % values.len()];
+            hits += 1;
         }
     }
 }
@@ -217,6 +258,8 @@ mod tests {
         assert_eq!(made(json!({"concat": parts, "axis": 1})).data, [1.0, 2.0, 2.0, 1.0, 2.0, 2.0]);
         let changed = made(json!({"const": 0, "shape": [2, 2], "set": [[[[0, 2], 1], 5]]}));
         assert_eq!(changed.data, [0.0, 5.0, 0.0, 5.0]);
+        let row = made(json!({"const": 0, "shape": [2, 3], "set": [[[1], [7, 8, 9]], [[0, [0, 2]], 4]]}));
+        assert_eq!(row.data, [4.0, 4.0, 0.0, 7.0, 8.0, 9.0]);
     }
 
     #[test]

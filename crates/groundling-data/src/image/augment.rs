@@ -43,6 +43,10 @@ pub enum CropRule {
     ReleasedTransVg,
 }
 
+/// Longest side that a resize by the short side makes. DEVIATION: the reference programs have no bound, and turn a picture of
+/// 1 x 8000 pixels into one of 600 x 4 800 000. Pictures less than 27 times as long as wide never reach it.
+pub const MAX_LONG_SIDE: u32 = 16_384;
+
 impl Scene {
     /// Height and width of the picture.
     ///
@@ -71,10 +75,12 @@ impl Scene {
         self.resized_with(size, Filter::Bilinear, (ratio, ratio))
     }
 
-    /// Resizes so that the short side is `side`; boxes follow by the one ratio.
+    /// Resizes so that the short side is `side`; boxes follow by the one ratio. A long side beyond [`MAX_LONG_SIDE`] is cut to
+    /// that, and the short one follows.
     pub fn short_side(self, side: u32) -> Self {
         let old = self.size();
-        let ratio = f64::from(side) / f64::from(old.short_side());
+        let longest = f64::from(MAX_LONG_SIDE) / f64::from(old.long_side());
+        let ratio = (f64::from(side) / f64::from(old.short_side())).min(longest);
         let scaled = |length: u32| Rounding::HalfEven.side(f64::from(length) * ratio);
         let size = ImageSize::new(scaled(old.height()), scaled(old.width())).unwrap_or(old);
         self.resized_with(size, Filter::Bilinear, (ratio, ratio))
@@ -225,7 +231,9 @@ impl GrounderRecipe {
     /// Applies the recipe. Phrases about places are only resized before jitter and mirroring, never cropped.
     pub fn apply(&self, scene: Scene, rng: &mut Rng) -> Scene {
         const PLACES: [&str; 5] = ["left", "right", "top", "bottom", "middle"];
-        let about_a_place = PLACES.iter().any(|word| scene.phrase.contains(word));
+        // The reference programs lower-case the phrase before they look; ours is kept as it was said.
+        let phrase = scene.phrase.to_lowercase();
+        let about_a_place = PLACES.iter().any(|word| phrase.contains(word));
         let mut scene = if about_a_place || rng.chance(0.5) {
             scene.long_side(pick(&self.long_sides, rng))
         } else {
@@ -310,7 +318,7 @@ impl DetectorRecipe {
             scene = scene.mirrored(MirrorText::Words);
         }
         if rng.chance(self.crop_probability) {
-            let size = shortest_edge_size(scene.size(), pick(&self.crop_short_sides, rng), None);
+            let size = shortest_edge_size(scene.size(), pick(&self.crop_short_sides, rng), Some(MAX_LONG_SIDE));
             scene = scene.resized(size, Filter::Bilinear);
             let (smallest, largest) = self.crop_sides;
             let side = |length: u32, rng: &mut Rng| rng.between(smallest.min(length), length.min(largest));
@@ -384,6 +392,32 @@ mod tests {
             changed.boxes[0].area() == 0.0
         });
         assert!(lost, "no seed lost the target");
+    }
+
+    #[test]
+    fn capital_letters_do_not_bring_a_crop() {
+        let recipe =
+            GrounderRecipe { jitter_probability: 0.0, mirror_probability: 0.0, ..GrounderRecipe::for_side(160) };
+        for seed in 0..50 {
+            let quiet = recipe.apply(scene(120, 160, "the left patch"), &mut Rng::new(seed));
+            let loud = recipe.apply(scene(120, 160, "LEFT patch"), &mut Rng::new(seed));
+            assert_eq!(quiet.boxes, loud.boxes, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_strip_of_pixels_stays_affordable() {
+        let strip = Scene {
+            image: RgbImage::new(8000, 1),
+            boxes: vec![BoxXyxy::new(0.0, 0.0, 8000.0, 1.0)],
+            masks: Vec::new(),
+            phrase: "the strip".into(),
+        };
+        let resized = strip.clone().short_side(600);
+        assert_eq!((resized.size().height(), resized.size().width()), (2, 16_384));
+        assert_eq!(resized.boxes[0].to_array(), [0.0, 0.0, 16_384.0, 2.048]);
+        let recipe = DetectorRecipe { crop_probability: 1.0, ..DetectorRecipe::default() };
+        assert!(recipe.apply(strip, &mut Rng::new(1)).size().long_side() <= 1333);
     }
 
     #[test]

@@ -168,8 +168,11 @@ impl Preprocessor {
     /// A truth mask in the frame of the network input: nearest resize of the content, background under padding.
     ///
     /// # Errors
-    /// If the content has no pixels, which a placement made by [`Preprocessor::placement`] never has.
+    /// If the mask is not of the size of the image, and would be stretched unseen.
     pub fn mask_to_model(mask: &BinaryMask, placement: &Placement) -> Result<BinaryMask, FrameError> {
+        if mask.size() != placement.image() {
+            return Err(FrameError::OtherImage { found: mask.size(), image: placement.image() });
+        }
         let content = placement.content();
         let resized = mask.resized_nearest(ImageSize::new(content.height, content.width)?);
         Ok(BinaryMask::from_fn(placement.canvas(), |row, column| {
@@ -233,6 +236,9 @@ mod tests {
         let moved = Preprocessor::mask_to_model(&mask, &placement).unwrap();
         let bbox = placement.model_from_image(mask.bbox().unwrap());
         assert_eq!(moved.bbox().unwrap().to_array(), bbox.to_array());
+        let turned = BinaryMask::empty(ImageSize::new(40, 20).unwrap());
+        let error = Preprocessor::mask_to_model(&turned, &placement).unwrap_err();
+        assert_eq!(error, FrameError::OtherImage { found: turned.size(), image });
     }
 
     #[test]

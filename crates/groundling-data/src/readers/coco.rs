@@ -7,7 +7,8 @@ use groundling_core::{BoxXywh, ImageSize, Rle};
 use serde::Deserialize;
 
 use crate::dataset::{
-    Annotation, Dataset, DatasetError, ImageRecord, MAX_ANNOTATION_BYTES, Shape, parse_json, read_file,
+    Annotation, Dataset, DatasetError, ImageRecord, MAX_ANNOTATION_BYTES, Shape, parse_json, read_file, stated_size,
+    stays_below,
 };
 
 #[derive(Deserialize)]
@@ -46,7 +47,10 @@ struct Object {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected [[x, y, ...], ...] or {\"size\": [h, w], \"counts\": list or text} as segmentation"
+)]
 enum Outline {
     Polygons(Vec<Vec<f64>>),
     Code(Code),
@@ -62,7 +66,7 @@ pub(crate) struct Code {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a list of run lengths or a text as counts")]
 enum Counts {
     Runs(Vec<u32>),
     Compressed(String),
@@ -71,18 +75,17 @@ enum Counts {
 impl Code {
     /// The code, if it is one and of the image's size.
     pub(crate) fn decode(&self, image: Option<ImageSize>, path: &Path, place: &str) -> Result<Rle, DatasetError> {
-        let field = |found: String, expected| DatasetError::Field {
-            path: path.to_owned(),
-            place: place.to_owned(),
-            field: "size of the mask".to_owned(),
-            found,
-            expected,
-        };
+        const FIELD: &str = "size of the mask";
         let [height, width] = self.size;
-        let size = ImageSize::new(height, width)
-            .map_err(|_| field(format!("[{height}, {width}]"), "[height, width], both positive"))?;
+        let size = stated_size(height, width, path, place, FIELD)?;
         if image.is_some_and(|image| image != size) {
-            return Err(field(format!("[{height}, {width}]"), "the size of the image"));
+            return Err(DatasetError::Field {
+                path: path.to_owned(),
+                place: place.to_owned(),
+                field: FIELD.to_owned(),
+                found: format!("[{height}, {width}]"),
+                expected: "the size of the image",
+            });
         }
         let code = match &self.counts {
             Counts::Runs(counts) => Rle::from_counts(size, counts.clone()),
@@ -122,16 +125,8 @@ pub fn parse(bytes: &[u8], path: &Path, image_folders: Vec<PathBuf>) -> Result<D
 
 fn image_record(image: Image, path: &Path) -> Result<ImageRecord, DatasetError> {
     let Image { id, file_name, height, width } = image;
-    let size = ImageSize::new(height, width).map_err(|error| DatasetError::Field {
-        path: path.to_owned(),
-        place: format!("image {id}"),
-        field: "height, width".to_owned(),
-        found: error.to_string(),
-        expected: "positive sides",
-    })?;
-    // A name is a place below the image folders, never above or beside them.
-    let inside = Path::new(&file_name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if !inside || file_name.is_empty() {
+    let size = stated_size(height, width, path, &format!("image {id}"), "height, width")?;
+    if !stays_below(&file_name) {
         return Err(DatasetError::Field {
             path: path.to_owned(),
             place: format!("image {id}"),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use groundling_core::{BoxXyxy, ImageSize, Phrase, Pixels};
 
 use super::coco::checked_box;
-use crate::dataset::{Annotation, Dataset, DatasetError, ImageRecord, Sample, Shape, read_file};
+use crate::dataset::{Annotation, Dataset, DatasetError, ImageRecord, Sample, Shape, read_file, stated_size};
 
 /// Annotation files of one image are a few kilobytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -106,7 +106,10 @@ fn boxes(path: &Path) -> Result<(Option<ImageSize>, EntityBoxes), DatasetError> 
     };
     let root = document.root_element();
     let size = match root.children().find(|node| node.has_tag_name("size")) {
-        Some(node) => ImageSize::new(number(node, "height")? as u32, number(node, "width")? as u32).ok(),
+        Some(node) => {
+            let (height, width) = (number(node, "height")? as u32, number(node, "width")? as u32);
+            Some(stated_size(height, width, path, "<size>", "height, width")?)
+        }
         None => None,
     };
     let mut found = Vec::new();

@@ -21,11 +21,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use groundling_core::{BoxXyxy, ImageSize, Phrase, Pixels};
+use groundling_core::{BoxXyxy, Phrase, Pixels};
 use serde::Deserialize;
 
 use super::coco::Code;
-use crate::dataset::{Annotation, Dataset, DatasetError, ImageRecord, MAX_ANNOTATION_BYTES, Sample, Shape, read_file};
+use crate::dataset::{
+    Annotation, Dataset, DatasetError, ImageRecord, MAX_ANNOTATION_BYTES, Sample, Shape, json_message, read_file,
+    stated_size,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +52,10 @@ struct Target {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected {\"size\": [h, w], \"counts\": list or text} or {\"polygons\": [[x, y, ...], ...]} as mask"
+)]
 enum Outline {
     Code(Code),
     Polygons { polygons: Vec<Vec<f64>> },
@@ -81,6 +87,8 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Dataset, DatasetError> {
         categories: BTreeMap::new(),
         ids: HashSet::new(),
     };
+    // Editors on Windows put a mark in front of UTF-8.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
@@ -108,7 +116,7 @@ impl Builder<'_> {
             path: self.path.to_owned(),
             line: number,
             column: error.column(),
-            message: error.to_string(),
+            message: json_message(&error),
         })?;
         let image = self.image(number, &line)?;
         Phrase::parse(&line.phrase).map_err(|source| DatasetError::BadPhrase {
@@ -155,10 +163,9 @@ impl Builder<'_> {
 
     fn image(&mut self, number: usize, line: &Line) -> Result<usize, DatasetError> {
         let size = match (line.height, line.width) {
-            (Some(height), Some(width)) => Some(
-                ImageSize::new(height, width)
-                    .map_err(|error| self.field(number, "width, height", error.to_string(), "positive sides"))?,
-            ),
+            (Some(height), Some(width)) => {
+                Some(stated_size(height, width, self.path, &format!("line {number}"), "height, width")?)
+            }
             (None, None) => None,
             _ => return Err(self.field(number, "width, height", "only one of them".into(), "both or neither")),
         };
@@ -225,15 +232,7 @@ impl Builder<'_> {
     }
 
     fn box_of_shape(&self, number: usize, shape: &Shape) -> Result<BoxXyxy<Pixels>, DatasetError> {
-        let corners = |polygon: &Vec<f64>| {
-            polygon.chunks_exact(2).map(|xy| BoxXyxy::new(xy[0], xy[1], xy[0], xy[1])).reduce(BoxXyxy::enclosing)
-        };
-        let bbox = match shape {
-            Shape::None => None,
-            Shape::Polygons(polygons) => polygons.iter().filter_map(corners).reduce(BoxXyxy::enclosing),
-            Shape::Codes(codes) => codes.iter().filter_map(|code| code.bbox()).reduce(BoxXyxy::enclosing),
-        };
-        bbox.filter(|bbox| bbox.is_finite()).ok_or_else(|| {
+        shape.bounds().filter(|bbox| bbox.is_finite()).ok_or_else(|| {
             self.field(number, "target", "without box and without a mask that has pixels".into(), "a bbox or a mask")
         })
     }

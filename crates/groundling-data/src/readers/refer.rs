@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use groundling_core::Phrase;
 
-use super::coco;
+use super::{CopyBudget, coco};
 use crate::dataset::{Dataset, DatasetError, MAX_ANNOTATION_BYTES, Sample, parse_json, read_file};
-use crate::pickle::{Expansion, Pickle, PickleLimits};
+use crate::pickle::{Pickle, PickleLimits};
 
 /// Which flavour of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,18 +194,16 @@ pub fn read_refs(path: &Path) -> Result<Vec<Ref>, DatasetError> {
 pub fn parse_refs(bytes: &[u8], path: &Path) -> Result<Vec<Ref>, DatasetError> {
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
         let json: serde_json::Value = parse_json(path, bytes)?;
-        return parse_list(&json, path, Expansion::of_file(bytes.len()));
+        return parse_list(&json, path, CopyBudget::for_file(bytes, path));
     }
     let pickle = Pickle::read(bytes, PickleLimits::default())
         .map_err(|source| DatasetError::Pickle { path: path.to_owned(), source })?;
-    parse_list(pickle.root(), path, Expansion::of_file(bytes.len()))
+    parse_list(pickle.root(), path, CopyBudget::for_file(bytes, path))
 }
 
 /// What pickles and JSON have in common.
 trait Tree: Copy {
     fn field(self, key: &str) -> Option<Self>;
-    /// Entries of a dictionary, which every look-up passes.
-    fn width(self) -> usize;
     fn list(self) -> Option<Vec<Self>>;
     fn int(self) -> Option<i64>;
     fn text(self) -> Option<String>;
@@ -215,9 +213,6 @@ trait Tree: Copy {
 impl Tree for crate::pickle::Value<'_> {
     fn field(self, key: &str) -> Option<Self> {
         self.get(key)
-    }
-    fn width(self) -> usize {
-        self.entries().map_or(0, Iterator::count)
     }
     fn list(self) -> Option<Vec<Self>> {
         self.items().map(Iterator::collect)
@@ -238,9 +233,6 @@ impl Tree for crate::pickle::Value<'_> {
 impl Tree for &serde_json::Value {
     fn field(self, key: &str) -> Option<Self> {
         self.get(key)
-    }
-    fn width(self) -> usize {
-        self.as_object().map_or(0, serde_json::Map::len)
     }
     fn list(self) -> Option<Vec<Self>> {
         self.as_array().map(|items| items.iter().collect())
@@ -278,33 +270,19 @@ impl<T: Tree> Fields<'_, T> {
         let value = self.tree.field(field);
         value.and_then(read).ok_or_else(|| self.error(field, value, expected))
     }
-
-    /// Refuses files that name their values again and again: an entry costs 64 bytes, what it holds, and 8 bytes for every
-    /// field that look-ups pass.
-    fn pay(&self, expansion: &mut Expansion, held: usize) -> Result<(), DatasetError> {
-        expansion.take(64 + held + 8 * self.tree.width()).map_err(|limit| DatasetError::Field {
-            path: self.path.to_owned(),
-            place: self.place.clone(),
-            field: "size of all refs so far".to_owned(),
-            found: format!("more than {limit} bytes"),
-            expected: "about the size of the file",
-        })
-    }
 }
 
-fn parse_list<T: Tree>(tree: T, path: &Path, mut expansion: Expansion) -> Result<Vec<Ref>, DatasetError> {
+fn parse_list<T: Tree>(tree: T, path: &Path, mut budget: CopyBudget<'_>) -> Result<Vec<Ref>, DatasetError> {
     let whole = Fields { tree, path, place: "the file".to_owned() };
     let entries = tree.list().ok_or_else(|| whole.error("top value", Some(tree), "a list of refs"))?;
     entries
         .into_iter()
         .enumerate()
-        .map(|(index, tree)| {
-            parse_ref(Fields { tree, path, place: format!("ref {index} of the list") }, &mut expansion)
-        })
+        .map(|(index, tree)| parse_ref(Fields { tree, path, place: format!("ref {index} of the list") }, &mut budget))
         .collect()
 }
 
-fn parse_ref<T: Tree>(mut fields: Fields<'_, T>, expansion: &mut Expansion) -> Result<Ref, DatasetError> {
+fn parse_ref<T: Tree>(mut fields: Fields<'_, T>, budget: &mut CopyBudget<'_>) -> Result<Ref, DatasetError> {
     let ref_id = fields.need("ref_id", "a whole number", T::int)?;
     fields.place = format!("ref {ref_id}");
     let ann_ids = fields.need("ann_id", "a whole number or a list of them", |value| match value.int() {
@@ -312,31 +290,33 @@ fn parse_ref<T: Tree>(mut fields: Fields<'_, T>, expansion: &mut Expansion) -> R
         None => value.list()?.into_iter().map(T::int).collect(),
     })?;
     let sentences = fields.need("sentences", "a list of sentences", T::list)?;
-    let mut entry = Ref {
+    let sentences = sentences.into_iter().enumerate().map(|(index, tree)| {
+        let place = format!("{}, sentence {index}", fields.place);
+        parse_sentence(&Fields { tree, path: fields.path, place }, budget)
+    });
+    let sentences = sentences.collect::<Result<_, _>>()?;
+    let found = Ref {
         ref_id,
         ann_ids,
         image_id: fields.need("image_id", "a whole number", T::int)?,
         split: fields.need("split", "a text", T::text)?,
         source: fields.tree.field("source").and_then(T::text),
-        sentences: Vec::new(),
+        sentences,
     };
-    let held = entry.split.len() + entry.source.as_ref().map_or(0, String::len) + 8 * entry.ann_ids.len();
-    fields.pay(expansion, held)?;
-    for (index, tree) in sentences.into_iter().enumerate() {
-        let place = format!("{}, sentence {index}", fields.place);
-        entry.sentences.push(parse_sentence(&Fields { tree, path: fields.path, place }, expansion)?);
-    }
-    Ok(entry)
+    // Split and source are copied into every sample.
+    let repeated = found.split.len() + found.source.as_ref().map_or(0, String::len) + found.ann_ids.len() * 8;
+    budget.pay(&fields.place, repeated.saturating_mul(1 + found.sentences.len()))?;
+    Ok(found)
 }
 
-fn parse_sentence<T: Tree>(fields: &Fields<'_, T>, expansion: &mut Expansion) -> Result<Sentence, DatasetError> {
+fn parse_sentence<T: Tree>(fields: &Fields<'_, T>, budget: &mut CopyBudget<'_>) -> Result<Sentence, DatasetError> {
     let sent = fields.tree.field("sent").and_then(T::text);
     let raw = match (fields.tree.field("raw").and_then(T::text), &sent) {
         (Some(raw), _) => raw,
         (None, Some(sent)) => sent.clone(),
         (None, None) => return Err(fields.error("raw", fields.tree.field("raw"), "a text")),
     };
-    fields.pay(expansion, raw.len() + sent.as_ref().map_or(0, String::len))?;
+    budget.pay(&fields.place, raw.len() + sent.as_ref().map_or(0, String::len))?;
     Ok(Sentence { sent_id: fields.need("sent_id", "a whole number", T::int)?, raw, sent })
 }
 
@@ -351,6 +331,8 @@ fn samples(refs: &[Ref], dataset: &Dataset, files: &ReferFiles) -> Result<Vec<Sa
         let &image = images.get(&entry.image_id).ok_or_else(|| unknown("image", entry.image_id))?;
         let ids = match (files.flavour, entry.ann_ids.as_slice()) {
             (Flavour::GRefCoco, [-1]) => &[],
+            // Ref-ZOM's authors go by the source alone.
+            (Flavour::RefZom, _) if entry.source.as_deref() == Some("zero") => &[],
             (_, ids) => ids,
         };
         let mut targets = Vec::with_capacity(ids.len());
@@ -416,30 +398,43 @@ mod tests {
     }
 
     #[test]
-    fn shared_sentences_do_not_multiply() {
-        // Memo entry 0: a sentence with a text of 1000 bytes; 1: it 1000 times over; 2: a ref that has these.
-        let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
-        let pairs = |pairs: &[(&str, &[u8])]| {
-            let inner = pairs.iter().flat_map(|(key, value)| [text(key), value.to_vec()].concat()).collect();
-            [b"}(".to_vec(), inner, b"u".to_vec()].concat()
+    fn shared_records_cannot_fill_the_memory() {
+        // A list of sentences that names one sentence 20 000 times, in a ref that stands 20 000 times: 4 * 10^8 samples.
+        let many = |name: &[u8]| [b"(".to_vec(), name.repeat(20_000), b"e".to_vec()].concat();
+        let key = |key: &str| [b"U".as_slice(), &[key.len() as u8], key.as_bytes()].concat();
+        let mut bytes = b"\x80\x02}q\x00(".to_vec();
+        bytes.extend([key("raw"), key("a cup"), key("sent_id"), b"K\x01u0]q\x01".to_vec(), many(b"h\x00")].concat());
+        bytes.extend(
+            [b"0}q\x02(".to_vec(), key("ref_id"), b"K\x01".to_vec(), key("ann_id"), b"K\x01".to_vec()].concat(),
+        );
+        bytes.extend([key("image_id"), b"K\x01".to_vec(), key("split"), key("val")].concat());
+        bytes.extend([key("sentences"), b"h\x01u0]".to_vec(), many(b"h\x02"), b".".to_vec()].concat());
+        assert!(bytes.len() < 100_000);
+        let error = parse_refs(&bytes, Path::new("refs(unc).p")).unwrap_err().to_string();
+        assert!(error.contains("expected records that stand in the file one by one"), "{error}");
+    }
+
+    #[test]
+    fn the_source_decides_what_refers_to_nothing() {
+        let instances = br#"{"images": [{"id": 1, "file_name": "a.jpg", "height": 9, "width": 9}],
+            "annotations": [{"id": 5, "image_id": 1, "bbox": [0, 0, 3, 3]}]}"#;
+        let dataset = coco::parse(instances, Path::new("instances.json"), Vec::new()).unwrap();
+        let sentences = vec![Sentence { sent_id: 1, raw: "the dog".into(), sent: None }];
+        let entry = |source: &str| Ref {
+            ref_id: 1,
+            ann_ids: vec![5],
+            image_id: 1,
+            split: "test".into(),
+            source: Some(source.into()),
+            sentences: sentences.clone(),
         };
-        let list = |memo: u8, count: usize| [b"](", [b'h', memo].repeat(count).as_slice(), b"e"].concat();
-        let refs = |named: usize| {
-            let sentence = pairs(&[("raw", &text(&"a".repeat(1000))), ("sent_id", b"K\x01")]);
-            let entry = pairs(&[
-                ("ref_id", b"K\x01"),
-                ("ann_id", b"K\x01"),
-                ("image_id", b"K\x01"),
-                ("split", &text("val")),
-                ("sentences", b"h\x01"),
-            ]);
-            let parts = [sentence, b"q\x000".to_vec(), list(0, named), b"q\x010".to_vec(), entry, b"q\x020".to_vec()];
-            [b"\x80\x02".to_vec(), parts.concat(), list(2, named), b".".to_vec()].concat()
+        let targets = |source, flavour| {
+            let (instances, refs) = (PathBuf::new(), PathBuf::new());
+            let files = ReferFiles { instances, refs, image_folders: Vec::new(), flavour };
+            samples(&[entry(source)], &dataset, &files).unwrap()[0].targets.len()
         };
-        let few = parse_refs(&refs(20), Path::new("refs(x).p")).unwrap();
-        assert_eq!((few.len(), few[19].sentences.len()), (20, 20));
-        let error = parse_refs(&refs(1000), Path::new("refs(x).p")).unwrap_err().to_string();
-        assert!(error.contains("size of all refs so far is more than"), "{error}");
+        assert_eq!((targets("zero", Flavour::RefZom), targets("one", Flavour::RefZom)), (0, 1));
+        assert_eq!(targets("zero", Flavour::Refer), 1);
     }
 
     #[test]

@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 
 use groundling_core::{BoxXyxy, Phrase};
 
+use super::CopyBudget;
 use super::coco::checked_box;
-use crate::dataset::{Annotation, Dataset, DatasetError, ImageRecord, MAX_ANNOTATION_BYTES, Sample, Shape, read_file};
-use crate::pickle::{Expansion, Pickle, PickleError, PickleLimits, Value};
+use crate::dataset::{
+    Annotation, Dataset, DatasetError, ImageRecord, MAX_ANNOTATION_BYTES, Sample, Shape, read_file, stays_below,
+};
+use crate::pickle::{Pickle, PickleError, PickleLimits, Value};
 
 /// What the four numbers of an entry mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,17 +56,20 @@ pub fn parse(bytes: &[u8], path: &Path, boxes: ListBox, image_folders: Vec<PathB
     let entries = pickle.root().items().ok_or_else(|| field(path, "the file", "saved object", pickle.root()))?;
     let mut dataset = Dataset { name: stem, image_folders, ..Dataset::default() };
     let mut images: HashMap<String, usize> = HashMap::new();
-    let mut expansion = Expansion::of_file(bytes.len());
+    let mut budget = CopyBudget::for_file(bytes, path);
     for (index, entry) in entries.enumerate() {
         let place = format!("entry {index}");
         let entry = Entry::read(entry, path, &place)?;
-        expansion.take(64 + entry.phrase.len()).map_err(|limit| DatasetError::Field {
-            path: path.to_owned(),
-            place: place.clone(),
-            field: "size of all entries so far".to_owned(),
-            found: format!("more than {limit} bytes"),
-            expected: "about the size of the file",
-        })?;
+        budget.pay(&place, entry.file_name.len() + entry.phrase.len() + split.len())?;
+        if !stays_below(entry.file_name) {
+            return Err(DatasetError::Field {
+                path: path.to_owned(),
+                place,
+                field: "image file".to_owned(),
+                found: format!("{:?}", entry.file_name),
+                expected: "a relative path without `..`",
+            });
+        }
         let next = dataset.images.len();
         let image = *images.entry(entry.file_name.to_owned()).or_insert(next);
         if image == next {

@@ -3,44 +3,41 @@
 //! The generator is splitmix64 (Steele, Lea, Flood, OOPSLA 2014): the n-th number is a hash of `key + n * GAMMA`. A key is
 //! a hash of everything that names the place (seed, split, index, purpose), so any scene can be made alone.
 
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+use crate::rng::{GAMMA, Rng, mix, unit_of};
 
 /// A stream of numbers for one purpose.
 #[derive(Debug, Clone)]
-pub(crate) struct Draws {
-    state: u64,
-}
+pub(crate) struct Draws(Rng);
 
 impl Draws {
     /// The stream named by `parts`.
     pub(crate) fn named(parts: &[u64]) -> Self {
-        Self { state: parts.iter().fold(GAMMA, |key, &part| mix(key.wrapping_add(GAMMA) ^ mix(part ^ GAMMA))) }
+        Self(Rng::new(parts.iter().fold(GAMMA, |key, &part| mix(key.wrapping_add(GAMMA) ^ mix(part ^ GAMMA)))))
     }
 
     /// 64 random bits.
     pub(crate) fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(GAMMA);
-        mix(self.state)
+        self.0.next_u64()
     }
 
     /// A number in `[0, 1)` with 53 random bits.
     pub(crate) fn unit(&mut self) -> f64 {
-        unit_of(self.bits())
+        self.0.unit()
     }
 
     /// A number in `[low, high)`.
     pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * self.unit()
+        self.0.uniform(low, high)
     }
 
     /// A whole number below `count`; 0 if `count` is 0.
     pub(crate) fn below(&mut self, count: usize) -> usize {
-        ((u128::from(self.bits()) * count as u128) >> 64) as usize
+        self.0.below(count)
     }
 
     /// `true` with this probability.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
-        self.unit() < probability
+        self.0.chance(probability)
     }
 
     /// One of `choices`, all equally likely; `None` if there is none.
@@ -76,17 +73,6 @@ pub(crate) fn noise_at(key: u64, x: i64, y: i64) -> f64 {
     unit_of(mix(key ^ (x as u64).wrapping_mul(GAMMA) ^ (y as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)))
 }
 
-/// The finaliser of splitmix64.
-pub(crate) fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn unit_of(bits: u64) -> f64 {
-    (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +80,7 @@ mod tests {
     #[test]
     fn numbers_are_those_of_splitmix64() {
         // The published first outputs for state 0.
-        let mut draws = Draws { state: 0 };
+        let mut draws = Draws(Rng::new(0));
         assert_eq!(draws.bits(), 0xe220_a839_7b1d_cdaf);
         assert_eq!(draws.bits(), 0x6e78_9e6a_a1b9_65f4);
     }

@@ -138,7 +138,19 @@ fn broken_coco_files_name_the_place() {
             r#"{"images": [{"id": 1, "file_name": "../../etc/passwd", "height": 4, "width": 4}]}"#.to_owned(),
             "a relative path without `..`",
         ),
-        (r#"{"images": [{"id": 1, "file_name": "a.jpg", "height": 0, "width": 4}]}"#.to_owned(), "positive sides"),
+        (
+            r#"{"images": [{"id": 1, "file_name": "a.jpg", "height": 0, "width": 4}]}"#.to_owned(),
+            "image 1: height, width is [0, 4], expected 1 to 16384 pixels a side",
+        ),
+        (
+            // A mask of this size would take four gigabytes.
+            r#"{"images": [{"id": 1, "file_name": "a.jpg", "height": 65535, "width": 65535}]}"#.to_owned(),
+            "image 1: height, width is [65535, 65535], expected 1 to 16384 pixels a side and at most 100 million",
+        ),
+        (
+            object(r#""image_id": 1, "bbox": [0,0,1,1], "segmentation": {"counts": [16]}"#),
+            "expected [[x, y, ...], ...] or {\"size\": [h, w], \"counts\": list or text} as segmentation",
+        ),
     ] {
         let found = parse(&text);
         assert!(found.contains(message), "{text}\n{found}");
@@ -154,6 +166,10 @@ fn broken_lines_name_the_line() {
     let long = format!(r#"{{"image": "a.png", "phrase": "{}", "targets": []}}"#, "cup ".repeat(10_000));
     for (text, message) in [
         (&b"{\"image\": \"a.png\", \"phrase\": \"cup\", \"targets\": []}\n\xff\xfe"[..], "d.jsonl:2:"),
+        (
+            br#"{"image": "a.png", "phrase": "cup", "targets": [{"mask": {"size": [60000, 60000], "counts": [3600000000]}}]}"#,
+            "line 1: size of the mask is [60000, 60000], expected 1 to 16384 pixels a side",
+        ),
         (br#"{"image": "a.png", "phrase": " ", "targets": []}"#, "line 1: the phrase is empty"),
         (long.as_bytes(), "line 1: the phrase has 10000 words, expected at most 512"),
         (br#"{"image": "a.png", "phrase": "cup"}"#, "line 1: targets is missing"),
@@ -167,6 +183,11 @@ fn broken_lines_name_the_line() {
         let found = parse(text);
         assert!(found.contains(message), "{:?}\n{found}", String::from_utf8_lossy(&text[..text.len().min(90)]));
     }
+    // The message of the parser speaks of line 1, since it sees one line at a time.
+    let second = parse(b"\n{\"image\": 5}");
+    assert_eq!(second, "d.jsonl:2:11: invalid type: integer `5`, expected a string");
+    let marked = b"\xef\xbb\xbf{\"image\": \"a.png\", \"phrase\": \"cup\", \"targets\": []}";
+    assert_eq!(jsonl::parse(marked, Path::new("d.jsonl")).unwrap().samples.len(), 1);
     let twice = br#"{"id": "x", "image": "a.png", "phrase": "cup", "targets": []}"#;
     assert!(parse(&[&twice[..], b"\n", twice].concat()).contains("sample id x stands twice"));
 }

@@ -138,6 +138,8 @@ fn broken_resc_lists_are_errors() {
     assert!(matches!(parse(&negative), DatasetError::BadBox { .. }));
     let empty = pickled(&Pickle::List(vec![entry("a.jpg", [0.0, 0.0, 5.0, 5.0], " ")]));
     assert!(matches!(parse(&empty), DatasetError::BadPhrase { .. }));
+    let above = pickled(&Pickle::List(vec![entry("../../secret", [0.0, 0.0, 5.0, 5.0], "cup")]));
+    assert!(parse(&above).to_string().contains("a relative path without `..`"), "{}", parse(&above));
     let other = archive("archive/readme", b"x");
     assert!(parse(&other).to_string().contains("data.pkl is missing"), "{}", parse(&other));
     let whole = archive("archive/data.pkl", &empty);

@@ -204,6 +204,8 @@ pub fn parse_refs(bytes: &[u8], path: &Path) -> Result<Vec<Ref>, DatasetError> {
 /// What pickles and JSON have in common.
 trait Tree: Copy {
     fn field(self, key: &str) -> Option<Self>;
+    /// Entries of a dictionary, which every look-up passes.
+    fn width(self) -> usize;
     fn list(self) -> Option<Vec<Self>>;
     fn int(self) -> Option<i64>;
     fn text(self) -> Option<String>;
@@ -213,6 +215,9 @@ trait Tree: Copy {
 impl Tree for crate::pickle::Value<'_> {
     fn field(self, key: &str) -> Option<Self> {
         self.get(key)
+    }
+    fn width(self) -> usize {
+        self.entries().map_or(0, Iterator::count)
     }
     fn list(self) -> Option<Vec<Self>> {
         self.items().map(Iterator::collect)
@@ -233,6 +238,9 @@ impl Tree for crate::pickle::Value<'_> {
 impl Tree for &serde_json::Value {
     fn field(self, key: &str) -> Option<Self> {
         self.get(key)
+    }
+    fn width(self) -> usize {
+        self.as_object().map_or(0, serde_json::Map::len)
     }
     fn list(self) -> Option<Vec<Self>> {
         self.as_array().map(|items| items.iter().collect())
@@ -305,7 +313,10 @@ fn parse_ref<T: Tree>(mut fields: Fields<'_, T>, budget: &mut CopyBudget<'_>) ->
     };
     // Split and source are copied into every sample.
     let repeated = found.split.len() + found.source.as_ref().map_or(0, String::len) + found.ann_ids.len() * 8;
-    budget.pay(&fields.place, repeated.saturating_mul(1 + found.sentences.len()))?;
+    budget.pay(
+        &fields.place,
+        repeated.saturating_mul(1 + found.sentences.len()).saturating_add(8 * fields.tree.width()),
+    )?;
     Ok(found)
 }
 
@@ -316,7 +327,7 @@ fn parse_sentence<T: Tree>(fields: &Fields<'_, T>, budget: &mut CopyBudget<'_>) 
         (None, Some(sent)) => sent.clone(),
         (None, None) => return Err(fields.error("raw", fields.tree.field("raw"), "a text")),
     };
-    budget.pay(&fields.place, raw.len() + sent.as_ref().map_or(0, String::len))?;
+    budget.pay(&fields.place, raw.len() + sent.as_ref().map_or(0, String::len) + 8 * fields.tree.width())?;
     Ok(Sentence { sent_id: fields.need("sent_id", "a whole number", T::int)?, raw, sent })
 }
 
@@ -410,6 +421,18 @@ mod tests {
         bytes.extend([key("image_id"), b"K\x01".to_vec(), key("split"), key("val")].concat());
         bytes.extend([key("sentences"), b"h\x01u0]".to_vec(), many(b"h\x02"), b".".to_vec()].concat());
         assert!(bytes.len() < 100_000);
+        let error = parse_refs(&bytes, Path::new("refs(unc).p")).unwrap_err().to_string();
+        assert!(error.contains("expected records that stand in the file one by one"), "{error}");
+    }
+
+    #[test]
+    fn look_ups_in_a_wide_record_are_paid_for() {
+        // One sentence with 20 000 fields, named 20 000 times: nothing is copied, but 10^9 fields would be looked at.
+        let fields = b"U\x01xN".repeat(20_000);
+        let sentence = [&b"}q\x00("[..], &fields, b"U\x03rawU\x01aU\x07sent_idK\x01u0"].concat();
+        let many = [&b"]q\x01("[..], &b"h\x00".repeat(20_000), b"e0"].concat();
+        let entry = b"](}(U\x06ref_idK\x01U\x06ann_idK\x01U\x08image_idK\x01U\x05splitU\x01vU\x09sentencesh\x01ue.";
+        let bytes = [&b"\x80\x02"[..], &sentence, &many, entry].concat();
         let error = parse_refs(&bytes, Path::new("refs(unc).p")).unwrap_err().to_string();
         assert!(error.contains("expected records that stand in the file one by one"), "{error}");
     }

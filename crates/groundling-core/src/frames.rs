@@ -176,8 +176,8 @@ impl Placement {
     }
 
     /// Size of the resized image.
-    pub fn resized(&self) -> (u32, u32) {
-        (self.content.height, self.content.width)
+    pub fn resized(&self) -> ImageSize {
+        ImageSize::new(self.content.height, self.content.width).expect("content was checked when it was placed")
     }
 
     /// From pixels of the original image to pixels of the network input.
@@ -244,7 +244,8 @@ mod tests {
             (size(10, 2000), (3, 640)),
         ] {
             let placement = Placement::letterbox(image, 640, Rounding::HalfUp, Anchor::TopLeft).unwrap();
-            assert_eq!(placement.resized(), expected, "{image}");
+            let resized = placement.resized();
+            assert_eq!((resized.height(), resized.width()), expected, "{image}");
         }
     }
 

@@ -418,6 +418,8 @@ fn phrase_findings(dataset: &Dataset, findings: &mut Findings) {
     let twice = twice.map(|sample| format!("sample {}", sample.id)).collect();
     let message = "expressions share an id; predictions cannot be joined with their truths";
     findings.add(Severity::Error, "duplicate-id", message, twice);
+    let message = "expressions are blank or too long and were left out";
+    findings.add(Severity::Warning, "skipped-phrase", message, dataset.skipped.clone());
     let mut by_text: HashMap<(usize, &str, String), Vec<Vec<usize>>> = HashMap::new();
     let sorted = |targets: &[usize]| {
         let mut targets = targets.to_vec();

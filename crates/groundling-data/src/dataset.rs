@@ -27,6 +27,9 @@ pub struct Dataset {
     pub annotations: Vec<Annotation>,
     /// The expressions. Empty for plain detection data.
     pub samples: Vec<Sample>,
+    /// Expressions of published data that are blank or too long to be one: where, and what is wrong. They are left out
+    /// rather than make the rest unreadable; the linter lists them. In people's own lines they are errors.
+    pub skipped: Vec<String>,
     /// Folders to look for images in, the likeliest first.
     pub image_folders: Vec<PathBuf>,
 }

@@ -14,7 +14,7 @@
 //!
 //! let photo = image::RgbImage::new(640, 480);
 //! let input = Preprocessor::scanformer(384).prepare(&photo)?;
-//! assert_eq!(input.placement.resized(), (288, 384));
+//! assert_eq!(input.placement.resized().to_string(), "384x288"); // width x height
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -4,7 +4,7 @@
 //! recipe of TransVG, VLTVG and QRNet is [`GrounderRecipe`], that of the DETR family [`DetectorRecipe`].
 
 use groundling_core::phrase::{mirror_substrings, mirror_words};
-use groundling_core::{BinaryMask, BoxXyxy, ImageSize, Pixels, Placement, Rounding, shortest_edge_size};
+use groundling_core::{Anchor, BinaryMask, BoxXyxy, ImageSize, Pixels, Placement, Rounding, shortest_edge_size};
 use image::{RgbImage, imageops};
 
 use super::resize::{Filter, resize};
@@ -280,6 +280,14 @@ impl GrounderRecipe {
     }
 }
 
+/// A place for content of size `resized` in a square canvas of `side`, uniform over all that fit: the last step of the
+/// grounders' training recipe. Content that does not fit stays in the corner, where placing it is an error.
+pub fn random_anchor(resized: ImageSize, side: u32, rng: &mut Rng) -> Anchor {
+    let top = rng.between(0, side.saturating_sub(resized.height()));
+    let left = rng.between(0, side.saturating_sub(resized.width()));
+    Anchor::At { top, left }
+}
+
 /// Training augmentation of DINO and Focus-DETR (arXiv:2307.12612).
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorRecipe {
@@ -418,6 +426,22 @@ mod tests {
         assert_eq!(resized.boxes[0].to_array(), [0.0, 0.0, 16_384.0, 2.048]);
         let recipe = DetectorRecipe { crop_probability: 1.0, ..DetectorRecipe::default() };
         assert!(recipe.apply(strip, &mut Rng::new(1)).size().long_side() <= 1333);
+    }
+
+    #[test]
+    fn random_places_fit_and_reach_both_ends() {
+        let resized = ImageSize::new(61, 64).unwrap();
+        let mut rng = Rng::new(4);
+        let mut tops = [false; 4];
+        for _ in 0..200 {
+            let anchor = random_anchor(resized, 64, &mut rng);
+            let canvas = ImageSize::square(64).unwrap();
+            assert!(Placement::padded(resized, resized, canvas, anchor).is_ok());
+            let Anchor::At { top, left: 0 } = anchor else { panic!("{anchor:?}") };
+            tops[top as usize] = true;
+        }
+        assert_eq!(tops, [true; 4]);
+        assert_eq!(random_anchor(resized, 10, &mut rng), Anchor::At { top: 0, left: 0 });
     }
 
     #[test]

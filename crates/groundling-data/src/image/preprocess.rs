@@ -160,8 +160,7 @@ impl Preprocessor {
     pub fn prepare(&self, image: &RgbImage) -> Result<Prepared, FrameError> {
         let size = ImageSize::new(image.height(), image.width())?;
         let placement = self.placement(size)?;
-        let (height, width) = placement.resized();
-        let resized = resize(image, ImageSize::new(height, width)?, self.filter);
+        let resized = resize(image, placement.resized(), self.filter);
         Ok(place(&resized, placement, self.mean, self.std))
     }
 
@@ -220,7 +219,7 @@ mod tests {
     fn padding_is_zero_and_marked() {
         let image = RgbImage::from_pixel(40, 20, image::Rgb([255, 0, 128]));
         let prepared = Preprocessor::scanformer(64).prepare(&image).unwrap();
-        assert_eq!(prepared.placement.resized(), (32, 64));
+        assert_eq!(prepared.placement.resized(), ImageSize::new(32, 64).unwrap());
         assert_eq!(prepared.pixels.len(), 3 * 64 * 64);
         assert_eq!(prepared.padding.iter().filter(|&&p| p).count(), 32 * 64);
         assert_eq!(prepared.pixels[0], 1.0);

@@ -120,7 +120,7 @@ pub fn parse(bytes: &[u8], path: &Path, image_folders: Vec<PathBuf>) -> Result<D
         .map(|object| annotation(object, &by_id, &images, path))
         .collect::<Result<Vec<_>, _>>()?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Dataset { name, images, categories, annotations, samples: Vec::new(), image_folders })
+    Ok(Dataset { name, images, categories, annotations, samples: Vec::new(), skipped: Vec::new(), image_folders })
 }
 
 fn image_record(image: Image, path: &Path) -> Result<ImageRecord, DatasetError> {

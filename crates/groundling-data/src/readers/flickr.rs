@@ -73,7 +73,10 @@ fn image(root: &Path, name: &str, split: &str, dataset: &mut Dataset) -> Result<
         for (position, (entity, phrase)) in phrases(sentence, &path, line + 1)?.into_iter().enumerate() {
             let Some(targets) = targets.get(&entity) else { continue };
             let place = format!("line {}", line + 1);
-            Phrase::parse(&phrase).map_err(|source| DatasetError::BadPhrase { path: path.clone(), place, source })?;
+            if let Err(error) = Phrase::parse(&phrase) {
+                dataset.skipped.push(format!("{name}, {place}: {error}"));
+                continue;
+            }
             dataset.samples.push(Sample {
                 id: format!("{name}-{line}-{position}"),
                 image,

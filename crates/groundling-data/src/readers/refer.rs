@@ -65,7 +65,7 @@ impl ReferFiles {
     pub fn read(&self) -> Result<Dataset, DatasetError> {
         let mut dataset = coco::read(&self.instances, self.image_folders.clone())?;
         let refs = read_refs(&self.refs)?;
-        dataset.samples = samples(&refs, &dataset, self)?;
+        (dataset.samples, dataset.skipped) = samples(&refs, &dataset, self)?;
         dataset.name = display_name(&self.refs);
         Ok(dataset)
     }
@@ -331,11 +331,12 @@ fn parse_sentence<T: Tree>(fields: &Fields<'_, T>, budget: &mut CopyBudget<'_>) 
     Ok(Sentence { sent_id: fields.need("sent_id", "a whole number", T::int)?, raw, sent })
 }
 
-fn samples(refs: &[Ref], dataset: &Dataset, files: &ReferFiles) -> Result<Vec<Sample>, DatasetError> {
+/// The samples, and which sentences are no phrases.
+fn samples(refs: &[Ref], dataset: &Dataset, files: &ReferFiles) -> Result<(Vec<Sample>, Vec<String>), DatasetError> {
     let images: HashMap<i64, usize> = dataset.images.iter().enumerate().map(|(i, image)| (image.id, i)).collect();
     let annotations: HashMap<i64, usize> =
         dataset.annotations.iter().enumerate().map(|(i, annotation)| (annotation.id, i)).collect();
-    let mut samples = Vec::new();
+    let (mut samples, mut skipped) = (Vec::new(), Vec::new());
     for entry in refs {
         let place = format!("ref {}", entry.ref_id);
         let unknown = |kind, id| DatasetError::UnknownId { path: files.refs.clone(), place: place.clone(), kind, id };
@@ -365,11 +366,10 @@ fn samples(refs: &[Ref], dataset: &Dataset, files: &ReferFiles) -> Result<Vec<Sa
         }
         for (index, sentence) in entry.sentences.iter().enumerate() {
             let place = format!("ref {}, sentence {index}", entry.ref_id);
-            Phrase::parse(&sentence.raw).map_err(|source| DatasetError::BadPhrase {
-                path: files.refs.clone(),
-                place,
-                source,
-            })?;
+            if let Err(error) = Phrase::parse(&sentence.raw) {
+                skipped.push(format!("{place}: {error}"));
+                continue;
+            }
             samples.push(Sample {
                 id: format!("{}-{}", entry.ref_id, sentence.sent_id),
                 image,
@@ -383,7 +383,7 @@ fn samples(refs: &[Ref], dataset: &Dataset, files: &ReferFiles) -> Result<Vec<Sa
             });
         }
     }
-    Ok(samples)
+    Ok((samples, skipped))
 }
 
 #[cfg(test)]
@@ -438,6 +438,21 @@ mod tests {
     }
 
     #[test]
+    fn blank_sentences_are_left_out_and_listed() {
+        let instances = br#"{"images": [{"id": 1, "file_name": "a.jpg", "height": 9, "width": 9}],
+            "annotations": [{"id": 5, "image_id": 1, "bbox": [0, 0, 3, 3]}]}"#;
+        let dataset = coco::parse(instances, Path::new("instances.json"), Vec::new()).unwrap();
+        let sentence = |raw: &str| Sentence { sent_id: 1, raw: raw.into(), sent: None };
+        let sentences = vec![sentence("  "), sentence("the dog")];
+        let entry = Ref { ref_id: 7, ann_ids: vec![5], image_id: 1, split: "val".into(), source: None, sentences };
+        let (instances, refs) = (PathBuf::new(), PathBuf::new());
+        let files = ReferFiles { instances, refs, image_folders: Vec::new(), flavour: Flavour::Refer };
+        let (kept, skipped) = samples(&[entry], &dataset, &files).unwrap();
+        assert_eq!((kept.len(), kept[0].phrase.as_str()), (1, "the dog"));
+        assert_eq!(skipped, ["ref 7, sentence 0: the phrase is empty, expected at least one word"]);
+    }
+
+    #[test]
     fn the_source_decides_what_refers_to_nothing() {
         let instances = br#"{"images": [{"id": 1, "file_name": "a.jpg", "height": 9, "width": 9}],
             "annotations": [{"id": 5, "image_id": 1, "bbox": [0, 0, 3, 3]}]}"#;
@@ -454,7 +469,7 @@ mod tests {
         let targets = |source, flavour| {
             let (instances, refs) = (PathBuf::new(), PathBuf::new());
             let files = ReferFiles { instances, refs, image_folders: Vec::new(), flavour };
-            samples(&[entry(source)], &dataset, &files).unwrap()[0].targets.len()
+            samples(&[entry(source)], &dataset, &files).unwrap().0[0].targets.len()
         };
         assert_eq!((targets("zero", Flavour::RefZom), targets("one", Flavour::RefZom)), (0, 1));
         assert_eq!(targets("zero", Flavour::Refer), 1);

@@ -82,14 +82,13 @@ pub fn parse(bytes: &[u8], path: &Path, boxes: ListBox, image_folders: Vec<PathB
             ListBox::Xyxy => BoxXyxy::<groundling_core::Pixels>::new(x0, y0, x1, y1).to_xywh().to_array(),
         };
         let bbox = checked_box(xywh, path, &place)?;
-        Phrase::parse(entry.phrase).map_err(|source| DatasetError::BadPhrase {
-            path: path.to_owned(),
-            place,
-            source,
-        })?;
         let id = index as i64;
         let (is_crowd, shape) = (false, Shape::None);
         dataset.annotations.push(Annotation { id, image, category_id: None, bbox, area: None, is_crowd, shape });
+        if let Err(error) = Phrase::parse(entry.phrase) {
+            dataset.skipped.push(format!("{place}: {error}"));
+            continue;
+        }
         dataset.samples.push(Sample {
             id: format!("{index}"),
             image,

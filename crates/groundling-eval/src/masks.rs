@@ -141,15 +141,12 @@ fn union<'a>(
     masks: impl Iterator<Item = (usize, Option<&'a Rle>)>,
 ) -> Result<Rle, EvalError> {
     let id = || sample.truth.id.clone();
-    let mut all: Option<Rle> = None;
-    for (target, mask) in masks {
-        let mask = mask.ok_or_else(|| EvalError::NoMask { id: id(), whose, target })?;
-        all = Some(match all {
-            None => mask.clone(),
-            Some(all) => all.union(mask).map_err(|source| EvalError::MaskSize { id: id(), source })?,
-        });
-    }
-    Ok(all.unwrap_or_else(|| Rle::empty(sample.truth.image_size)))
+    let masks = masks
+        .map(|(target, mask)| mask.cloned().ok_or_else(|| EvalError::NoMask { id: id(), whose, target }))
+        .collect::<Result<Vec<_>, _>>()?;
+    let size = masks.first().map_or(sample.truth.image_size, Rle::size);
+    // One pass over all runs: a record may list thousands of masks.
+    Rle::layered(size, &masks, |covering| covering > 0).map_err(|source| EvalError::MaskSize { id: id(), source })
 }
 
 /// Overlap of a sample's masks; `None` without a prediction, with the pixels of the truth beside it.

@@ -22,12 +22,15 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    // A reader that closes the pipe early (`groundling ... | head`) ends the program quietly.
     let flags = flags::Flags::parse();
     log_to_stderr(flags.verbose);
-    match commands::run(flags) {
+    let start = std::time::Instant::now();
+    let result = commands::run(flags);
+    tracing::info!("finished after {:.3} s", start.elapsed().as_secs_f64());
+    match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Negative) => ExitCode::from(1),
+        // A reader that closes the pipe early (`groundling ... | head`) ends the program quietly.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

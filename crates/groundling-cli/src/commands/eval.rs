@@ -28,6 +28,7 @@ pub(crate) fn run(flags: &Eval, format: Format) -> anyhow::Result<Outcome> {
         let predictions = read_predictions_file(path, &ReadLimits::default())?;
         join(truths.clone(), predictions, policy).with_context(|| path.display().to_string())
     };
+    tracing::info!("{} truths, protocol {protocol}", truths.len());
     let options = options(flags);
     let first = samples(&flags.predictions)?;
     if let Some(other) = &flags.compare {

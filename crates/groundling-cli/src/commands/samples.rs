@@ -37,6 +37,10 @@ pub(crate) fn truths(
 ) -> anyhow::Result<Vec<TruthRecord>> {
     let DataSource::Scenes { split, count } = source else {
         let dataset = source.read()?;
+        tracing::info!("{}: {} images, {} phrases", dataset.name, dataset.images.len(), dataset.samples.len());
+        for skipped in &dataset.skipped {
+            tracing::warn!("left out: {skipped}");
+        }
         bar.set_length(dataset.samples.len() as u64);
         return dataset.samples.par_iter().map(|sample| dataset_truth(&dataset, sample, rule, bar)).collect();
     };

@@ -141,9 +141,12 @@ fn union<'a>(
     masks: impl Iterator<Item = (usize, Option<&'a Rle>)>,
 ) -> Result<Rle, EvalError> {
     let id = || sample.truth.id.clone();
-    let masks = masks
+    let mut masks = masks
         .map(|(target, mask)| mask.cloned().ok_or_else(|| EvalError::NoMask { id: id(), whose, target }))
         .collect::<Result<Vec<_>, _>>()?;
+    if masks.len() < 2 {
+        return Ok(masks.pop().unwrap_or_else(|| Rle::empty(sample.truth.image_size)));
+    }
     let size = masks.first().map_or(sample.truth.image_size, Rle::size);
     // One pass over all runs: a record may list thousands of masks.
     Rle::layered(size, &masks, |covering| covering > 0).map_err(|source| EvalError::MaskSize { id: id(), source })

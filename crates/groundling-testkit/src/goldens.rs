@@ -267,7 +267,9 @@ const OUTPUT_FIELDS: [&str; 24] = [
 fn compare(case: &Case, key: &str, spec: &Value, value: &Array) -> Result<(), String> {
     let fields = spec.as_object().into_iter().flatten().map(|(field, _)| field.as_str());
     let unknown: Vec<&str> = fields.filter(|f| !OUTPUT_FIELDS.contains(f)).collect();
-    assert!(unknown.is_empty(), "{}: {key}: unknown fields {unknown:?}", case.name());
+    if !unknown.is_empty() {
+        return Err(format!("unknown fields {unknown:?}"));
+    }
     if let Some(shape) = spec.get("shape") {
         let shape: Vec<usize> = crate::array::usizes(shape);
         if value.shape != shape && !(shape.is_empty() && value.data.len() == 1) {
@@ -461,10 +463,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "unknown fields [\"atoll\"]")]
     fn a_rule_we_do_not_know_is_not_passed_over() {
         let case = Case::from_json(json!({"name": "x"}), PathBuf::new());
-        let _ = compare(&case, "y", &json!({"of": "y", "atoll": 1.0}), &Array::scalar(0.0));
+        let refused = compare(&case, "y", &json!({"of": "y", "atoll": 1.0}), &Array::scalar(0.0));
+        assert_eq!(refused.unwrap_err(), "unknown fields [\"atoll\"]");
     }
 
     #[test]

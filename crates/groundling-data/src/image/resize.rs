@@ -7,6 +7,8 @@
 //! PARITY: Pillow 13 swaps the passes in some cases where the height shrinks, which moves single values by one grey
 //! level. Published weights were made with earlier versions, so the order here is always horizontal first.
 
+use std::borrow::Cow;
+
 use groundling_core::{ImageSize, mask::nearest_indices};
 use image::RgbImage;
 
@@ -54,21 +56,19 @@ pub fn resize(image: &RgbImage, size: ImageSize, filter: Filter) -> RgbImage {
     if filter == Filter::Nearest {
         return nearest(image, size);
     }
-    let mut pixels = image.as_raw().as_slice();
-    let (mut narrow, mut low);
-    let taps = (width != size.width()).then(|| Taps::new(width, size.width(), filter));
-    if let Some(taps) = taps {
-        narrow = vec![0; size.width() as usize * height as usize * CHANNELS];
-        horizontal(pixels, &mut narrow, width as usize, &taps);
-        pixels = &mut narrow;
+    let row_length = size.width() as usize * CHANNELS;
+    let mut pixels = Cow::Borrowed(image.as_raw().as_slice());
+    if width != size.width() {
+        let mut narrow = vec![0; row_length * height as usize];
+        horizontal(&pixels, &mut narrow, width as usize, &Taps::new(width, size.width(), filter));
+        pixels = Cow::Owned(narrow);
     }
     if height != size.height() {
-        let taps = Taps::new(height, size.height(), filter);
-        low = vec![0; size.width() as usize * size.height() as usize * CHANNELS];
-        vertical(pixels, &mut low, size.width() as usize * CHANNELS, &taps);
-        pixels = &mut low;
+        let mut low = vec![0; row_length * size.height() as usize];
+        vertical(&pixels, &mut low, row_length, &Taps::new(height, size.height(), filter));
+        pixels = Cow::Owned(low);
     }
-    RgbImage::from_raw(size.width(), size.height(), pixels.to_vec())
+    RgbImage::from_raw(size.width(), size.height(), pixels.into_owned())
         .unwrap_or_else(|| RgbImage::new(size.width(), size.height()))
 }
 

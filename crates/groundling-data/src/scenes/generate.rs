@@ -19,17 +19,7 @@ pub(crate) struct Speaker<'a> {
 }
 
 /// The constructions a restriction of the given kind may take, in the order of [`super::KindWeights::to_array`].
-const FORMS: [PhraseKind; 9] = [
-    PhraseKind::Attributes,
-    PhraseKind::Ordinal,
-    PhraseKind::Comparative,
-    PhraseKind::Superlative,
-    PhraseKind::Relation,
-    PhraseKind::Between,
-    PhraseKind::Proximity,
-    PhraseKind::Region,
-    PhraseKind::Negation,
-];
+const FORMS: &[PhraseKind] = PhraseKind::ALL.split_at(9).0;
 
 impl Speaker<'_> {
     /// Draws the expressions of the scene; texts are pairwise different.

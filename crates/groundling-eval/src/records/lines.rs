@@ -1,9 +1,10 @@
 //! Reads a file of JSON objects line by line, within limits, and says what is wrong with a line.
 
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -30,15 +31,37 @@ impl Default for ReadLimits {
 /// A record that can stand on a line.
 pub(super) trait LineRecord: Sized {
     /// The JSON form.
-    type Wire: DeserializeOwned;
+    type Wire: DeserializeOwned + Serialize;
     /// The schema's name and version.
     const SCHEMA: &'static str;
     /// The fields, for messages.
     const SHAPE: Shape;
 
+    fn wire(&self) -> Self::Wire;
     fn schema(wire: &Self::Wire) -> &str;
     fn check(wire: Self::Wire, limits: &ReadLimits) -> Result<Self, RecordProblem>;
     fn id(&self) -> &str;
+}
+
+/// A record as one line of JSON, if it is one that a reader would take.
+pub(super) fn to_json<T: LineRecord>(record: &T) -> Result<String, RecordProblem> {
+    let wire = record.wire();
+    let json = serde_json::to_string(&wire).map_err(RecordProblem::Json)?;
+    T::check(wire, &ReadLimits { max_targets: usize::MAX, ..ReadLimits::default() })?;
+    Ok(json)
+}
+
+/// Writes records, one a line.
+pub(super) fn write_all<'a, T: LineRecord + 'a>(
+    mut writer: impl Write,
+    file: &Path,
+    records: impl IntoIterator<Item = &'a T>,
+) -> Result<(), RecordError> {
+    for (line, record) in (1..).zip(records) {
+        let at = |problem| RecordError::Record { place: Place { file: file.to_owned(), line }, problem };
+        writeln!(writer, "{}", to_json(record).map_err(at)?).map_err(|source| io(file, source))?;
+    }
+    writer.flush().map_err(|source| io(file, source))
 }
 
 /// Reads every record of `reader`. Lines of white space are skipped.

@@ -6,7 +6,7 @@ use std::path::Path;
 use groundling_core::{ModelIdentity, PredictedTarget, Prediction};
 use serde::{Deserialize, Serialize};
 
-use super::error::{Place, RecordError, RecordProblem};
+use super::error::{RecordError, RecordProblem};
 use super::lines::{self, Child, LineRecord, ReadLimits, Shape};
 use super::wire::{MASK_SHAPE, MaskWire, checked_box, checked_frame, checked_phrase, checked_score, checked_size};
 
@@ -65,19 +65,11 @@ pub fn read_predictions_file(
 /// # Errors
 /// If writing fails, or a record is one that [`read_predictions`] would refuse for its numbers.
 pub fn write_predictions<'a>(
-    mut writer: impl Write,
+    writer: impl Write,
     file: impl AsRef<Path>,
     records: impl IntoIterator<Item = &'a PredictionRecord>,
 ) -> Result<(), RecordError> {
-    let file = file.as_ref();
-    for (index, record) in records.into_iter().enumerate() {
-        let line = index as u64 + 1;
-        let line = record
-            .to_json()
-            .map_err(|problem| RecordError::Record { place: Place { file: file.to_owned(), line }, problem })?;
-        writeln!(writer, "{line}").map_err(|source| lines::io(file, source))?;
-    }
-    writer.flush().map_err(|source| lines::io(file, source))
+    lines::write_all(writer, file.as_ref(), records)
 }
 
 impl PredictionRecord {
@@ -86,10 +78,7 @@ impl PredictionRecord {
     /// # Errors
     /// If a number is not finite, a score not in 0 to 1, a box inverted or a mask not of the image's size.
     pub fn to_json(&self) -> Result<String, RecordProblem> {
-        let wire = PredictionWire::of(self);
-        let json = serde_json::to_string(&wire).map_err(RecordProblem::Json)?;
-        Self::check(wire, &ReadLimits { max_targets: usize::MAX, ..ReadLimits::default() })?;
-        Ok(json)
+        lines::to_json(self)
     }
 }
 
@@ -177,6 +166,10 @@ impl LineRecord for PredictionRecord {
             ("model", Child::Object(&Shape { required: &["name", "hash"], optional: &[], children: &[] })),
         ],
     };
+
+    fn wire(&self) -> PredictionWire {
+        PredictionWire::of(self)
+    }
 
     fn schema(wire: &PredictionWire) -> &str {
         &wire.schema

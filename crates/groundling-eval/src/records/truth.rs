@@ -6,7 +6,7 @@ use std::path::Path;
 use groundling_core::{GroundTruth, ImageSize, Phrase, TargetCount, TrueTarget};
 use serde::{Deserialize, Serialize};
 
-use super::error::{Place, RecordError, RecordProblem};
+use super::error::{RecordError, RecordProblem};
 use super::lines::{self, Child, LineRecord, ReadLimits, Shape};
 use super::wire::{MASK_SHAPE, MaskWire, checked_box, checked_frame, checked_phrase, checked_size};
 
@@ -67,19 +67,11 @@ pub fn read_truths_file(path: impl AsRef<Path>, limits: &ReadLimits) -> Result<V
 /// # Errors
 /// If writing fails, or a record is one that [`read_truths`] would refuse.
 pub fn write_truths<'a>(
-    mut writer: impl Write,
+    writer: impl Write,
     file: impl AsRef<Path>,
     records: impl IntoIterator<Item = &'a TruthRecord>,
 ) -> Result<(), RecordError> {
-    let file = file.as_ref();
-    for (index, record) in records.into_iter().enumerate() {
-        let line = index as u64 + 1;
-        let line = record
-            .to_json()
-            .map_err(|problem| RecordError::Record { place: Place { file: file.to_owned(), line }, problem })?;
-        writeln!(writer, "{line}").map_err(|source| lines::io(file, source))?;
-    }
-    writer.flush().map_err(|source| lines::io(file, source))
+    lines::write_all(writer, file.as_ref(), records)
 }
 
 impl TruthRecord {
@@ -88,10 +80,7 @@ impl TruthRecord {
     /// # Errors
     /// If a number is not finite, a box inverted, a mask not of the image's size, or `source` contradicts the targets.
     pub fn to_json(&self) -> Result<String, RecordProblem> {
-        let wire = TruthWire::of(self);
-        let json = serde_json::to_string(&wire).map_err(RecordProblem::Json)?;
-        Self::check(wire, &ReadLimits { max_targets: usize::MAX, ..ReadLimits::default() })?;
-        Ok(json)
+        lines::to_json(self)
     }
 }
 
@@ -174,6 +163,10 @@ impl LineRecord for TruthRecord {
             ("merged_mask", Child::Object(&MASK_SHAPE)),
         ],
     };
+
+    fn wire(&self) -> TruthWire {
+        TruthWire::of(self)
+    }
 
     fn schema(wire: &TruthWire) -> &str {
         &wire.schema

@@ -1,0 +1,28 @@
+//! Fused kernels for the CPU with handwritten gradients, as extensions of burn's backends.
+//!
+//! Every operation here is a plain function on [`Tensor`](burn::tensor::Tensor)s. On burn's CPU backend (`Flex`) it runs on raw slices with AVX-512, AVX2 or
+//! portable code, chosen when the program runs; on every other backend it runs as a composition of ordinary tensor operations, which
+//! is also what the tests compare the kernels with. Gradients are written by hand.
+//!
+//! | function | what | gradient for |
+//! |---|---|---|
+//! | [`gelu`] | exact GELU | input |
+//!
+//! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
+//!
+//! Dimension key: `B` batch, `G` heads, `N` queries, `L` keys, `E` width of a head, `C` channels, `H` height, `W` width.
+
+// Vector instructions and raw slices are what this crate is for; no other crate of the workspace has unsafe code.
+#![allow(unsafe_code)]
+
+mod activation;
+#[cfg(feature = "flex")]
+mod flex;
+mod isa;
+mod maybe;
+#[cfg(feature = "flex")]
+mod simd;
+
+pub use activation::{ActivationOps, gelu};
+pub use isa::Isa;
+pub use maybe::MaybeTensor;

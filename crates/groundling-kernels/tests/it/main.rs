@@ -1,0 +1,5 @@
+//! Kernels against the composed operations, forward and gradient.
+#![allow(clippy::unwrap_used)]
+
+mod activation;
+mod support;

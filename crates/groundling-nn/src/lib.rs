@@ -1,0 +1,1 @@
+//! Blocks of the models: attention, encoders, backbones, losses, matcher and checkpoint import.

@@ -36,8 +36,8 @@ pub(crate) fn tensor<const D: usize>(seed: u64, shape: [usize; D], scale: f32, d
 #[track_caller]
 pub(crate) fn assert_near<const D: usize>(what: &str, got: Tensor<D>, want: Tensor<D>, limit: f32) {
     assert_eq!(got.dims(), want.dims(), "{what}: shape");
-    let got = got.into_data().convert::<f32>().to_vec::<f32>().unwrap();
-    let want = want.into_data().convert::<f32>().to_vec::<f32>().unwrap();
+    let got = got.into_data().convert::<f32>().try_to_vec::<f32>().unwrap();
+    let want = want.into_data().convert::<f32>().try_to_vec::<f32>().unwrap();
     let scale = want.iter().fold(1e-3f32, |scale, value| scale.max(value.abs()));
     for (index, (got, want)) in got.iter().zip(&want).enumerate() {
         let close = (got - want).abs() <= limit * scale || got == want;

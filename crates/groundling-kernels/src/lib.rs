@@ -21,6 +21,8 @@ mod activation;
 mod conv;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod gemm;
 mod isa;
 mod linear;
 mod maybe;

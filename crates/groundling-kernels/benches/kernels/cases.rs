@@ -1,7 +1,7 @@
 //! What is measured, under the names that `bench/peers/torch_peer.py` uses too.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use groundling_kernels::{Activation, ConvEpilogue, ConvOptions, PackedLinear, conv2d, gelu, linear};
+use groundling_kernels::{Activation, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, conv2d, gelu, linear};
 
 pub(crate) type Work = Box<dyn FnMut()>;
 pub(crate) type Case = (&'static str, fn() -> Work);
@@ -89,7 +89,8 @@ fn conv([inputs, outputs]: [usize; 2], size: usize, kernel: usize, stride: usize
         relu: true,
     };
     let options = ConvOptions { stride: [stride; 2], padding: [kernel / 2; 2], dilation: [1; 2], groups };
-    Box::new(move || drop(conv2d(x.clone(), weight.clone(), epilogue.clone(), options)))
+    let weight = PackedConv::new(weight, options);
+    Box::new(move || drop(weight.forward(x.clone(), epilogue.clone())))
 }
 
 fn conv_train(batch: usize, channels: usize, size: usize) -> Work {

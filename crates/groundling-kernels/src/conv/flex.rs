@@ -50,6 +50,57 @@ impl ConvOps for Flex {
         flex::tensor(out, geometry.output_shape())
     }
 
+    fn pack_conv2d(weight: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        if !all_f32([&weight]) {
+            return weight;
+        }
+        let weight = in_order(weight);
+        let [outputs, inputs, ..] = dims(&weight);
+        if inputs == 1 && groups > 1 {
+            return weight; // depthwise: too few numbers to be worth it
+        }
+        let kernel = [dims(&weight)[2], dims(&weight)[3]];
+        let options = ConvOptions { groups, ..ConvOptions::default() };
+        // The size of an image has no part in how the weight lies: the smallest that the kernel fits into.
+        let image = [1, inputs * groups, kernel[0], kernel[1]];
+        let geometry = Geometry::new(image, [outputs, inputs, kernel[0], kernel[1]], options);
+        let mut packed = flex::unset(slice(&weight).len());
+        pack_weight(Isa::detect(), &geometry, slice(&weight), &mut packed);
+        let len = packed.len();
+        flex::tensor(packed, [len])
+    }
+
+    fn packed_conv2d(
+        x: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
+        scale: MaybeTensor<Self>,
+        shift: MaybeTensor<Self>,
+        residual: MaybeTensor<Self>,
+        relu: bool,
+        weight: [usize; 4],
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let dtype = x.dtype();
+        let in_f32 = |tensor: FloatTensor<Self>| {
+            in_order(if all_f32([&tensor]) { tensor } else { flex::cast(tensor, burn::tensor::FloatDType::F32) })
+        };
+        let (x, packed) = (in_f32(x), in_order(packed));
+        let [scale, shift, residual] = [scale, shift, residual].map(|tensor| tensor.into_option().map(in_f32));
+        let geometry = Geometry::new(dims(&x), weight, options);
+        let after = After {
+            scale: scale.as_ref().map(slice),
+            shift: shift.as_ref().map(slice),
+            residual: residual.as_ref().map(slice),
+            relu,
+        };
+        let mut out = flex::unset(geometry.output_len());
+        if !out.is_empty() {
+            forward_packed(Isa::detect(), &geometry, slice(&x), slice(&packed), &after, &mut out);
+        }
+        let out = flex::tensor(out, geometry.output_shape());
+        if out.dtype() == dtype { out } else { flex::cast(out, dtype.into()) }
+    }
+
     fn fused_conv2d_grad_input(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -105,24 +156,45 @@ fn forward(isa: Isa, geometry: &Geometry, x: &[f32], weight: &[f32], after: &Aft
     if geometry.inputs_per_group() == 1 && geometry.groups > 1 {
         return depthwise::forward(isa, geometry, x, weight, after, out);
     }
+    let mut packed = scratch::take(weight.len());
+    pack_weight(isa, geometry, weight, &mut packed);
+    forward_packed(isa, geometry, x, &packed, after, out);
+}
+
+/// Depth of the blocks into which `depth` is cut: as equal as can be, so that none is left with a few rows.
+fn block_of(depth: usize) -> usize {
+    depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1)
+}
+
+/// The weight of each group, strip by strip for each block of the depth.
+fn pack_weight(isa: Isa, geometry: &Geometry, weight: &[f32], packed: &mut [f32]) {
+    let (rows, depth) = (geometry.outputs_per_group(), geometry.depth());
+    let strips = Strips::new(rows, Tile::of(isa).rows);
+    let block = block_of(depth);
+    for (group, to) in packed.chunks_mut((rows * depth).max(1)).enumerate() {
+        let view = View::rows(&weight[group * rows * depth..], depth);
+        let pack = |(part, to): (usize, &mut [f32])| {
+            let (start, count) = (part * block, to.len() / rows);
+            for (row, height) in strips.iter() {
+                let to = &mut to[row * count..][..height * count];
+                // SAFETY: rows and depth lie inside the weight of the group.
+                unsafe { pack::interleave(isa, view.from(row, start), height, count, to.as_mut_ptr(), height) };
+            }
+        };
+        if to.len() < flex::PARALLEL {
+            to.chunks_mut(block * rows).enumerate().for_each(pack);
+        } else {
+            to.par_chunks_mut(block * rows).enumerate().for_each(pack);
+        }
+    }
+}
+
+fn forward_packed(isa: Isa, geometry: &Geometry, x: &[f32], packed: &[f32], after: &After<'_>, out: &mut [f32]) {
     let tile = Tile::of(isa);
     let (rows, depth, pixels) = (geometry.outputs_per_group(), geometry.depth(), geometry.pixels());
     let strips = Strips::new(rows, tile.rows);
-    // The weight, strip by strip for each block of the depth.
-    let mut packed = scratch::take(weight.len());
-    for (group, to) in packed.chunks_mut(rows * depth).enumerate() {
-        let view = View::rows(&weight[group * rows * depth..], depth);
-        for start in (0..depth).step_by(DEPTH) {
-            let block = (depth - start).min(DEPTH);
-            for (row, count) in strips.iter() {
-                let to = &mut to[start * rows + row * block..][..count * block];
-                // SAFETY: rows and depth lie inside the weight of the group.
-                unsafe { pack::interleave(isa, view.from(row, start), count, block, to.as_mut_ptr(), count) };
-            }
-        }
-    }
     let plan = Plan::new(geometry, tile, rows * depth);
-    let job = Forward { isa, geometry, x, weight: &packed, after, strips, out: Shared(out.as_mut_ptr()) };
+    let job = Forward { isa, geometry, x, weight: packed, after, strips, out: Shared(out.as_mut_ptr()) };
     (0..geometry.batch * geometry.groups * plan.tasks()).into_par_iter().with_max_len(1).for_each(|index| {
         let (image, part) = (index / plan.tasks(), index % plan.tasks());
         let (image, group) = (image / geometry.groups, image % geometry.groups);
@@ -193,12 +265,13 @@ impl Forward<'_> {
             activation: if self.after.relu { Activation::Relu } else { Activation::Identity },
             ..Epilogue::default()
         };
-        scratch::local(panels * width * (depth.min(DEPTH) + 1), |packed| {
+        let most = block_of(depth);
+        scratch::local(panels * width * (most + 1), |packed| {
             // Behind the panels, room for one row of them.
             // SAFETY: inside the memory just asked for.
-            let line = unsafe { packed.add(panels * width * depth.min(DEPTH)) };
-            for start in (0..depth).step_by(DEPTH) {
-                let block = (depth - start).min(DEPTH);
+            let line = unsafe { packed.add(panels * width * most) };
+            for start in (0..depth).step_by(most) {
+                let block = (depth - start).min(most);
                 for k in 0..block {
                     // SAFETY: the row has `columns.len()` elements, the panels `panels * width` for each of `block` rows.
                     unsafe {
@@ -257,7 +330,7 @@ unsafe fn spread(from: *const f32, panels: usize, width: usize, to: *mut f32, st
 
 fn grad_input(isa: Isa, geometry: &Geometry, weight: &[f32], grad: &[f32], out: &mut [f32]) {
     if geometry.inputs_per_group() == 1 && geometry.groups > 1 {
-        return depthwise::grad_input(geometry, weight, grad, out);
+        return depthwise::grad_input(isa, geometry, weight, grad, out);
     }
     if let Some(reverse) = geometry.reverse() {
         // With stride 1 it is a convolution of the gradient with the weight turned around.

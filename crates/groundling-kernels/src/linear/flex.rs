@@ -101,15 +101,11 @@ impl LinearOps for Flex {
     ) -> FloatTensor<Self> {
         let dtype = x.dtype();
         // A packed weight is f32: an input of another type is converted there and back.
-        let x = if all_f32([&x]) { x } else { cast(x, burn::tensor::FloatDType::F32) };
+        let x = if all_f32([&x]) { x } else { flex::cast(x, burn::tensor::FloatDType::F32) };
         let packed = in_order(packed);
         let out = forward(x, Right::Packed(slice(&packed)), width, bias, activation);
-        if out.dtype() == dtype { out } else { cast(out, dtype.into()) }
+        if out.dtype() == dtype { out } else { flex::cast(out, dtype.into()) }
     }
-}
-
-fn cast(tensor: FloatTensor<Flex>, dtype: burn::tensor::FloatDType) -> FloatTensor<Flex> {
-    <Flex as burn::backend::ops::FloatTensorOps<Flex>>::float_cast(tensor, dtype)
 }
 
 fn forward(

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::conv::ConvOptions;
 use crate::isa::Isa;
-use crate::simd::multiversion;
+use crate::simd::{blocks, multiversion};
 
 /// Sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -176,7 +176,12 @@ multiversion! {
                     let from = plane.as_ptr().add(y * input_width + from);
                     let to = to.add(start - ox);
                     if stride == 1 {
-                        std::ptr::copy_nonoverlapping(from, to, stop - start);
+                        // In place of a call: rows of small maps have a vector or two.
+                        blocks::<S>(
+                            stop - start,
+                            |i| S::store(to.add(i), S::load(from.add(i))),
+                            |i, n| S::store_part(to.add(i), S::load_part(from.add(i), n), n),
+                        );
                     } else if stride == 2 {
                         // A constant step lets the compiler pick every other value of two vectors.
                         for i in 0..stop - start {
@@ -196,7 +201,6 @@ multiversion! {
             ox = 0;
             oy += 1;
         }
-        let _ = S::LANES;
     }
 }
 

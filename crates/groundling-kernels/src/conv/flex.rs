@@ -19,8 +19,11 @@ use crate::linear::Activation;
 use crate::maybe::MaybeTensor;
 use geometry::{Geometry, Panels};
 
-/// Columns that a task rearranges at once: with a block's depth 384 KB, a part of the second-level cache.
-const COLUMNS: usize = 384;
+/// Columns that a task rearranges at once: with a block's depth 480 KB, half of the second-level cache.
+const COLUMNS: usize = 192;
+
+/// Depth of a block, at most. More than [`DEPTH`]: rows of the output lie far apart, and each visit to them costs.
+const BLOCK: usize = 640;
 
 impl ConvOps for Flex {
     fn fused_conv2d(
@@ -163,7 +166,7 @@ fn forward(isa: Isa, geometry: &Geometry, x: &[f32], weight: &[f32], after: &Aft
 
 /// Depth of the blocks into which `depth` is cut: as equal as can be, so that none is left with a few rows.
 fn block_of(depth: usize) -> usize {
-    depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1)
+    depth.div_ceil(depth.div_ceil(BLOCK).max(1)).max(1)
 }
 
 /// The weight of each group, strip by strip for each block of the depth.

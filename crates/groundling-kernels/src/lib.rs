@@ -7,6 +7,10 @@
 //! | function | what | gradient for |
 //! |---|---|---|
 //! | [`gelu`] | exact GELU | input |
+//! | [`layer_norm`] | layer normalisation | input, gain, shift |
+//! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
+//! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
+//! | [`softmax`] | softmax over the last dimension, zeros where everything is masked | input |
 //!
 //! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
 //!
@@ -20,9 +24,13 @@ mod activation;
 mod flex;
 mod isa;
 mod maybe;
+mod norm;
 #[cfg(feature = "flex")]
 mod simd;
+mod softmax;
 
 pub use activation::{ActivationOps, gelu};
 pub use isa::Isa;
 pub use maybe::MaybeTensor;
+pub use norm::{NormOps, add_layer_norm, add_then_layer_norm, layer_norm};
+pub use softmax::{SoftmaxOps, softmax};

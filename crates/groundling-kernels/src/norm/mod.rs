@@ -23,7 +23,7 @@ pub trait NormOps: Backend {
         beta: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        Self::layer_norm(composed::sum::<Self>(x, residual), gamma, Some(beta), epsilon)
+        composed::layer_norm::<Self>(composed::sum::<Self>(x, residual), gamma, beta, epsilon)
     }
 
     /// The sum and the sum normalised.
@@ -168,6 +168,15 @@ mod composed {
         let mut dims = vec![1; like.shape().num_dims()];
         *dims.last_mut().expect("what is normalised has a dimension") = values.shape().num_elements();
         B::float_reshape(values, Shape::from(dims))
+    }
+
+    pub(super) fn layer_norm<B: Backend>(
+        x: FloatTensor<B>,
+        gamma: FloatTensor<B>,
+        beta: FloatTensor<B>,
+        epsilon: f64,
+    ) -> FloatTensor<B> {
+        B::layer_norm(x, gamma, Some(beta), epsilon)
     }
 
     pub(super) fn layer_norm_keeping<B: Backend>(

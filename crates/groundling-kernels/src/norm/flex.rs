@@ -381,72 +381,59 @@ unsafe fn backward_rows<S: Simd, const R: usize>(
     unsafe {
         let width = kept.gamma.len();
         let gain = kept.gamma.as_ptr();
-        let x: [*const f32; R] = std::array::from_fn(|r| kept.sum.as_ptr().add((row + r) * width));
-        let g: [*const f32; R] = std::array::from_fn(|r| grad.add((row + r) * width));
-        let to: [*mut f32; R] = std::array::from_fn(|r| out.add((row + r) * width));
-        let centre: [S::V; R] = std::array::from_fn(|r| S::splat(kept.mean[row + r]));
-        let factor: [S::V; R] = std::array::from_fn(|r| S::splat(kept.scale[row + r]));
-
-        // Of the gradient through `gamma`, and of its product with the normalised row.
-        let sums = std::cell::Cell::new(([S::splat(0.0); R], [S::splat(0.0); R]));
-        // What lies past the end has a gradient of zero, so adds nothing anywhere.
-        let step = |gain: S::V, gamma: S::V, beta: S::V, x: [S::V; R], g: [S::V; R]| {
-            let (mut flat, mut along) = sums.get();
-            let (mut gamma, mut beta) = (gamma, beta);
-            for r in 0..R {
-                let normal = S::mul(S::sub(x[r], centre[r]), factor[r]);
-                gamma = S::fma(g[r], normal, gamma);
-                beta = S::add(beta, g[r]);
-                let through = S::mul(g[r], gain);
-                flat[r] = S::add(flat[r], through);
-                along[r] = S::fma(through, normal, along[r]);
-            }
-            sums.set((flat, along));
-            (gamma, beta)
-        };
-        blocks::<S>(
-            width,
-            |i| {
-                let (gamma, beta) = step(
-                    S::load(gain.add(i)),
-                    S::load(gammas.add(i)),
-                    S::load(betas.add(i)),
-                    std::array::from_fn(|r| S::load(x[r].add(i))),
-                    std::array::from_fn(|r| S::load(g[r].add(i))),
-                );
-                S::store(gammas.add(i), gamma);
-                S::store(betas.add(i), beta);
-            },
-            |i, n| {
-                let (gamma, beta) = step(
-                    S::load_part(gain.add(i), n),
-                    S::load_part(gammas.add(i), n),
-                    S::load_part(betas.add(i), n),
-                    std::array::from_fn(|r| S::load_part(x[r].add(i), n)),
-                    std::array::from_fn(|r| S::load_part(g[r].add(i), n)),
-                );
-                S::store_part(gammas.add(i), gamma, n);
-                S::store_part(betas.add(i), beta, n);
-            },
-        );
-
-        let (flat, along) = sums.get();
-        let flat: [S::V; R] = std::array::from_fn(|r| S::splat(S::sum(flat[r]) / width as f32));
-        let along: [S::V; R] = std::array::from_fn(|r| S::splat(-S::sum(along[r]) / width as f32));
+        let (x, g, to) = (kept.sum.as_ptr().add(row * width), grad.add(row * width), out.add(row * width));
+        let (mut centre, mut factor) = ([S::splat(0.0); R], [S::splat(0.0); R]);
         for r in 0..R {
-            let (x, g, to) = (x[r], g[r], to[r]);
-            let value = |x: S::V, g: S::V, gain: S::V| {
+            (centre[r], factor[r]) = (S::splat(kept.mean[row + r]), S::splat(kept.scale[row + r]));
+        }
+        // Of the gradient through `gamma`, and of its product with the normalised row.
+        let (mut flat, mut along) = ([S::splat(0.0); R], [S::splat(0.0); R]);
+        let mut i = 0;
+        while i + S::LANES <= width {
+            let gain = S::load(gain.add(i));
+            let (mut gamma, mut beta) = (S::load(gammas.add(i)), S::load(betas.add(i)));
+            for r in 0..R {
+                let (x, g) = (S::load(x.add(r * width + i)), S::load(g.add(r * width + i)));
                 let normal = S::mul(S::sub(x, centre[r]), factor[r]);
-                let through = S::fma(g, gain, S::sub(S::splat(0.0), flat[r]));
-                S::mul(S::fma(normal, along[r], through), factor[r])
-            };
+                let through = S::mul(g, gain);
+                (gamma, beta) = (S::fma(g, normal, gamma), S::add(g, beta));
+                (flat[r], along[r]) = (S::add(flat[r], through), S::fma(through, normal, along[r]));
+            }
+            S::store(gammas.add(i), gamma);
+            S::store(betas.add(i), beta);
+            i += S::LANES;
+        }
+        if i < width {
+            // What lies past the end has a gradient of zero, so adds nothing anywhere.
+            let n = width - i;
+            let gain = S::load_part(gain.add(i), n);
+            let (mut gamma, mut beta) = (S::load_part(gammas.add(i), n), S::load_part(betas.add(i), n));
+            for r in 0..R {
+                let (x, g) = (S::load_part(x.add(r * width + i), n), S::load_part(g.add(r * width + i), n));
+                let normal = S::mul(S::sub(x, centre[r]), factor[r]);
+                let through = S::mul(g, gain);
+                (gamma, beta) = (S::fma(g, normal, gamma), S::add(g, beta));
+                (flat[r], along[r]) = (S::add(flat[r], through), S::fma(through, normal, along[r]));
+            }
+            S::store_part(gammas.add(i), gamma, n);
+            S::store_part(betas.add(i), beta, n);
+        }
+        for r in 0..R {
+            let (x, g, to) = (x.add(r * width), g.add(r * width), to.add(r * width));
+            let (centre, factor) = (centre[r], factor[r]);
+            let flat = S::splat(-S::sum(flat[r]) / width as f32);
+            let along = S::splat(-S::sum(along[r]) / width as f32);
             blocks::<S>(
                 width,
-                |i| S::store(to.add(i), value(S::load(x.add(i)), S::load(g.add(i)), S::load(gain.add(i)))),
+                |i| {
+                    let normal = S::mul(S::sub(S::load(x.add(i)), centre), factor);
+                    let through = S::fma(S::load(g.add(i)), S::load(gain.add(i)), flat);
+                    S::store(to.add(i), S::mul(S::fma(normal, along, through), factor));
+                },
                 |i, n| {
-                    let value =
-                        value(S::load_part(x.add(i), n), S::load_part(g.add(i), n), S::load_part(gain.add(i), n));
-                    S::store_part(to.add(i), value, n);
+                    let normal = S::mul(S::sub(S::load_part(x.add(i), n), centre), factor);
+                    let through = S::fma(S::load_part(g.add(i), n), S::load_part(gain.add(i), n), flat);
+                    S::store_part(to.add(i), S::mul(S::fma(normal, along, through), factor), n);
                 },
             );
         }

@@ -7,6 +7,8 @@
 //! | function | what | gradient for |
 //! |---|---|---|
 //! | [`gelu`] | exact GELU | input |
+//! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
+//! | [`conv2d`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
 //!
 //! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
 //!
@@ -16,13 +18,17 @@
 #![allow(unsafe_code)]
 
 mod activation;
+mod conv;
 #[cfg(feature = "flex")]
 mod flex;
 mod isa;
+mod linear;
 mod maybe;
 #[cfg(feature = "flex")]
 mod simd;
 
 pub use activation::{ActivationOps, gelu};
+pub use conv::{ConvEpilogue, ConvOps, ConvOptions, conv2d};
 pub use isa::Isa;
+pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;

@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod conv;
+mod linear;
 mod support;

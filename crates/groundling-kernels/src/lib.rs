@@ -7,6 +7,8 @@
 //! | function | what | gradient for |
 //! |---|---|---|
 //! | [`gelu`] | exact GELU | input |
+//! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
+//! | [`conv2d`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
 //! | [`layer_norm`] | layer normalisation | input, gain, shift |
 //! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
 //! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
@@ -20,9 +22,11 @@
 #![allow(unsafe_code)]
 
 mod activation;
+mod conv;
 #[cfg(feature = "flex")]
 mod flex;
 mod isa;
+mod linear;
 mod maybe;
 mod norm;
 #[cfg(feature = "flex")]
@@ -30,7 +34,9 @@ mod simd;
 mod softmax;
 
 pub use activation::{ActivationOps, gelu};
+pub use conv::{ConvEpilogue, ConvOps, ConvOptions, conv2d};
 pub use isa::Isa;
+pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;
 pub use norm::{NormOps, add_layer_norm, add_then_layer_norm, layer_norm};
 pub use softmax::{SoftmaxOps, softmax};

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod conv;
+mod linear;
 mod norm;
 mod softmax;
 mod support;

@@ -9,6 +9,9 @@
 //! | [`gelu`] | exact GELU | input |
 //! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
 //! | [`conv2d`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
+//! | [`attention`] | softmax attention with additive biases | queries, keys, values, pair and key bias |
+//! | [`attention_map`], [`attention_with_map`] | logits or weights of attention, averaged over heads | queries, keys, pair and key bias |
+//! | [`ms_deform_attn`] | multi-scale deformable attention | value, locations, weights |
 //!
 //! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
 //!
@@ -18,7 +21,9 @@
 #![allow(unsafe_code)]
 
 mod activation;
+mod attention;
 mod conv;
+mod deform;
 #[cfg(feature = "flex")]
 mod flex;
 mod isa;
@@ -28,7 +33,12 @@ mod maybe;
 mod simd;
 
 pub use activation::{ActivationOps, gelu};
+pub use attention::{
+    AttentionBias, AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, MapKind, attention, attention_map,
+    attention_with_map,
+};
 pub use conv::{ConvEpilogue, ConvOps, ConvOptions, conv2d};
+pub use deform::{DeformOps, ms_deform_attn};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod attention;
 mod conv;
+mod deform;
 mod linear;
+mod parity;
 mod support;

@@ -5,6 +5,10 @@ mod bias;
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod product;
+#[cfg(feature = "flex")]
+mod tiles;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};

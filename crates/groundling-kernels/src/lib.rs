@@ -41,12 +41,11 @@ mod simd;
 mod softmax;
 
 pub use activation::{ActivationOps, gelu};
-pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use attention::{
     AttentionBias, AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, MapKind, attention, attention_map,
     attention_with_map,
 };
-pub use conv::{ConvEpilogue, ConvOps, ConvOptions, conv2d};
+pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use deform::{DeformOps, ms_deform_attn};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};

@@ -7,6 +7,6 @@ mod conv;
 mod deform;
 mod linear;
 mod norm;
-mod softmax;
 mod parity;
+mod softmax;
 mod support;

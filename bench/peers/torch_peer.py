@@ -80,7 +80,7 @@ def add_layer_norm(*shape):
 
 
 def layer_norm_train(*shape):
-    x, norm, probe = torch.ones(*shape, requires_grad=True), torch.nn.LayerNorm(shape[-1]), torch.ones(*shape)
+    x, norm, probe = torch.randn(*shape, requires_grad=True), torch.nn.LayerNorm(shape[-1]), torch.ones(*shape)
 
     def run():
         x.grad = None

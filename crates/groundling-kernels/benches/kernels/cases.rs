@@ -37,9 +37,9 @@ pub(crate) fn all() -> Vec<Case> {
         ("attention 64x4x144x32 window", || attend([64, 4, 144, 32], Bias::Window)),
         ("attention 1x8x420x32 padding", || attend([1, 8, 420, 32], Bias::Padding)),
         ("attention 1x12x1024x64", || attend([1, 12, 1024, 64], Bias::None)),
-        ("deformable 900 queries", || deform(900, &cpu())),
-        ("deformable 17821 queries", || deform(17_821, &cpu())),
-        ("deformable 900 queries train", || deform(900, &tracked())),
+        ("deformable 900 queries", || deform(900, false)),
+        ("deformable 17821 queries", || deform(17_821, false)),
+        ("deformable 900 queries train", || deform(900, true)),
         ("conv 7x7/2 3-64 640", || conv([3, 64], 640, 7, 2, 1)),
         ("conv 1x1 64-256 160", || conv([64, 256], 160, 1, 1, 1)),
         ("conv 1x1 256-64 160", || conv([256, 64], 160, 1, 1, 1)),
@@ -158,12 +158,12 @@ fn attend_train(shape: [usize; 4]) -> Work {
     })
 }
 
-fn deform(queries: usize, device: &Device) -> Work {
+fn deform(queries: usize, train: bool) -> Work {
     const LEVELS: [[usize; 2]; 4] = [[100, 134], [50, 67], [25, 34], [13, 17]];
     let total = LEVELS.iter().map(|[h, w]| h * w).sum();
-    let train = *device == tracked();
+    let device = if train { tracked() } else { cpu() };
     let leaf = |tensor: Tensor<6>| if train { tensor.require_grad() } else { tensor };
-    let uniform = |shape: [usize; 6]| leaf(Tensor::random(shape, Distribution::Uniform(0.0, 1.0), device));
+    let uniform = |shape: [usize; 6]| leaf(Tensor::random(shape, Distribution::Uniform(0.0, 1.0), &device));
     let value = uniform([1, total, 8, 32, 1, 1]);
     let (places, weights) = (uniform([1, queries, 8, 4, 4, 2]), uniform([1, queries, 8, 4, 4, 1]));
     Box::new(move || {

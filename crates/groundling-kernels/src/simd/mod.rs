@@ -40,7 +40,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine can.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    unsafe fn sqrt(a: Self::V) -> Self::V;
     /// To the nearest integer, halves to even.
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a * 2^n` for integers `n` in [-126, 127].

@@ -1,5 +1,7 @@
 //! Functions of one vector: exponential, error function, GELU.
 
+#![allow(clippy::excessive_precision)] // coefficients stand as they were published
+
 use super::Simd;
 
 /// `e^x`, to 2 units in the last place; 0 below -87.3 and for `-inf`, about 3.4e38 above 88.7, NaN stays NaN.

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`gelu`] | exact GELU | input |
 //! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
-//! | [`conv2d`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
+//! | [`conv2d`], [`PackedConv`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
 //!
 //! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
 //!
@@ -21,6 +21,8 @@ mod activation;
 mod conv;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod gemm;
 mod isa;
 mod linear;
 mod maybe;
@@ -28,7 +30,7 @@ mod maybe;
 mod simd;
 
 pub use activation::{ActivationOps, gelu};
-pub use conv::{ConvEpilogue, ConvOps, ConvOptions, conv2d};
+pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;

@@ -160,6 +160,14 @@ pub struct AfterConv {
 /// If the channels disagree.
 pub fn conv_bn(x: Tensor<4>, conv: &Conv2d, norm: &FrozenBatchNorm, after: AfterConv) -> Tensor<4> {
     let (scale, shift) = norm.scale_shift();
+    let weight = conv.weight.val();
+    // The kernel passes no gradient to the scale; multiplied into the weight it has one.
+    let (weight, scale) = if norm.weight.is_require_grad() {
+        let [outputs] = scale.dims();
+        (weight * scale.reshape([outputs, 1, 1, 1]), None)
+    } else {
+        (weight, Some(scale))
+    };
     let reach = |axis: usize| conv.dilation[axis] * (conv.kernel_size[axis] - 1) / 2;
     let options = ConvOptions {
         stride: conv.stride,
@@ -167,8 +175,8 @@ pub fn conv_bn(x: Tensor<4>, conv: &Conv2d, norm: &FrozenBatchNorm, after: After
         dilation: conv.dilation,
         groups: conv.groups,
     };
-    let epilogue = ConvEpilogue { scale: Some(scale), shift: Some(shift), residual: after.residual, relu: after.relu };
-    conv2d(x, conv.weight.val(), epilogue, options)
+    let epilogue = ConvEpilogue { scale, shift: Some(shift), residual: after.residual, relu: after.relu };
+    conv2d(x, weight, epilogue, options)
 }
 
 /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): in training drops the whole of some samples and scales the rest by

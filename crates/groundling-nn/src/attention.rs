@@ -7,15 +7,30 @@ use burn::tensor::{Bool, Device, Tensor, assert_shape};
 
 use crate::layers::{Dense, PrepareInference};
 
-/// What is added to the scores before the softmax.
-#[derive(Debug, Clone)]
-pub enum AttentionBias {
-    /// Nothing.
-    None,
-    /// `[B, L]`, `true` = ignore this key. Every row needs one `false`.
-    Padding(Tensor<2, Bool>),
-    /// Added to the scores; each axis of `[B, G, N, L]` may be 1.
-    Additive(Tensor<4>),
+/// What is added to the logits before the softmax: the sum of the terms given here.
+///
+/// In `pair` and `mask` the batch may be made of windows: element `b` of the batch uses entry `b % W`.
+#[derive(Debug, Default, Clone)]
+pub struct AttentionBias {
+    /// `[W, G or 1, N, L]`, `W` divides `B`.
+    pub pair: Option<Tensor<4>>,
+    /// `[W, N, L]`, `W` divides `B`; no gradient.
+    pub mask: Option<Tensor<3>>,
+    /// `[B, L]`.
+    pub key: Option<Tensor<2>>,
+}
+
+impl AttentionBias {
+    /// Nothing is added.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Hides keys: `padding` `[B, L]`, `true` = ignore. Every row needs one `false`.
+    pub fn padding(padding: Tensor<2, Bool>) -> Self {
+        let key = Tensor::zeros(padding.dims(), &padding.device());
+        Self { key: Some(key.mask_fill(padding, f32::NEG_INFINITY)), ..Self::default() }
+    }
 }
 
 /// Context, and the weights it was made with.
@@ -123,17 +138,24 @@ impl MultiHeadAttention {
 
 /// `softmax(scale q k^T + bias)`: `q` `[B, G, N, E]`, `k` `[B, G, L, E]`, returned `[B, G, N, L]`.
 pub(crate) fn attention_weights(q: Tensor<4>, k: Tensor<4>, scale: f64, bias: AttentionBias) -> Tensor<4> {
-    let [b, _, _, _] = q.dims();
+    let [b, g, n, _] = q.dims();
     let l = k.dims()[2];
-    let scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3));
-    let scores = match bias {
-        AttentionBias::None => scores,
-        AttentionBias::Padding(padding) => {
-            assert_shape!(padding, [b, l]);
-            scores.mask_fill(padding.reshape([b, 1, 1, l]), f32::NEG_INFINITY)
-        }
-        AttentionBias::Additive(bias) => scores + bias,
+    let mut scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3));
+    let windowed = |scores: Tensor<4>, term: Tensor<4>| {
+        let [windows, heads, _, _] = term.dims();
+        let scores = scores.reshape([b / windows, windows, g, n, l]);
+        (scores + term.reshape([1, windows, heads, n, l])).reshape([b, g, n, l])
     };
+    if let Some(pair) = bias.pair {
+        scores = windowed(scores, pair);
+    }
+    if let Some(mask) = bias.mask {
+        scores = windowed(scores, mask.unsqueeze_dim(1));
+    }
+    if let Some(key) = bias.key {
+        assert_shape!(key, [b, l]);
+        scores = scores + key.reshape([b, 1, 1, l]);
+    }
     softmax(scores, 3)
 }
 
@@ -163,7 +185,7 @@ mod tests {
         let key = Tensor::<3>::random([1, 4, 8], Distribution::Default, &device);
         let noise = Tensor::<3>::random([1, 1, 8], Distribution::Default, &device);
         let other = key.clone().slice_assign([0..1, 3..4, 0..8], noise);
-        let padding = || AttentionBias::Padding(Tensor::<2, Bool>::from_data([[false, false, false, true]], &device));
+        let padding = || AttentionBias::padding(Tensor::<2, Bool>::from_data([[false, false, false, true]], &device));
         let one = attention.forward_with_map(query.clone(), key.clone(), key, padding());
         let two = attention.forward(query, other.clone(), other, padding());
         assert!((one.context - two).abs().max().into_scalar::<f32>() < 1e-6);
@@ -175,8 +197,9 @@ mod tests {
     fn a_huge_negative_bias_is_padding() {
         let (attention, device) = attention();
         let x = Tensor::<3>::random([1, 2, 8], Distribution::Default, &device);
-        let padding = AttentionBias::Padding(Tensor::<2, Bool>::from_data([[false, true]], &device));
-        let additive = AttentionBias::Additive(Tensor::<4>::from_data([[[[0.0, -10000.0]]]], &device));
+        let padding = AttentionBias::padding(Tensor::<2, Bool>::from_data([[false, true]], &device));
+        let key = Some(Tensor::<2>::from_data([[0.0, -10000.0]], &device));
+        let additive = AttentionBias { key, ..AttentionBias::none() };
         let one = attention.forward(x.clone(), x.clone(), x.clone(), padding);
         let two = attention.forward(x.clone(), x.clone(), x, additive);
         assert!((one - two).abs().max().into_scalar::<f32>() < 1e-6);

@@ -151,7 +151,7 @@ impl Bert {
         let mut hidden = vec![self.embeddings.forward(input.ids, input.types)];
         for layer in &self.encoder.layer {
             let x = hidden[hidden.len() - 1].clone();
-            hidden.push(layer.forward(x, AttentionBias::Padding(input.padding.clone())));
+            hidden.push(layer.forward(x, AttentionBias::padding(input.padding.clone())));
         }
         let pooled = self.pooler.as_ref().map(|pooler| pooler.forward(hidden[hidden.len() - 1].clone()));
         BertOutput { hidden, pooled }

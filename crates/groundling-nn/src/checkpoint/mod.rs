@@ -62,3 +62,13 @@ fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
         format!("a reader that failed: {}", text.unwrap_or_default())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_panic_of_a_reader_becomes_its_message() {
+        let found = super::guarded(|| -> u8 { panic!("index out of bounds") }).unwrap_err();
+        assert_eq!(found, "a reader that failed: index out of bounds");
+        assert_eq!(super::guarded(|| 7), Ok(7));
+    }
+}

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod checkpoint;
+mod containers;
 mod hostile;
 mod parity;
+mod pickles;
 mod support;

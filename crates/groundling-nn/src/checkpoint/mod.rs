@@ -50,7 +50,7 @@ pub use limits::Limits;
 pub use module::{ParameterInfo, gradients, parameters};
 pub use plan::{Plan, destinations, load_into, plan};
 pub use report::{Report, WrongShape};
-pub use rules::{Adaptation, RESHAPE, Rule, absent, adapt, ignore, rename, split, within};
+pub use rules::{Adaptation, Apply, RESHAPE, Rule, absent, adapt, ignore, rename, split, within};
 pub use save::{Precision, save};
 pub use tensor::{ElementType, StoredTensor};
 

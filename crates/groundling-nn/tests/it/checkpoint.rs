@@ -190,6 +190,13 @@ fn rules_split_rename_ignore_adapt_and_excuse() {
     assert_eq!(report.kept, [("extra.bias".to_owned(), "added later")]);
     assert_eq!(report.adapted, [("extra.weight".to_owned(), RESHAPE.name)]);
     let text = report.to_string();
+    // Reasons that repeat stand once.
+    let many = Checkpoint::from_tensors(
+        ["steps", "a", "b"].map(|name| (name.to_owned(), StoredTensor::from_values([], vec![0.0]))),
+    );
+    let plan = plan(&make(), &many, &[ignore("^[ab]$", "letters"), ignore("^steps$", "a counter")]).unwrap();
+    let lines = plan.report().to_string();
+    assert!(lines.contains("    a and 1 more: letters\n    steps: a counter\n"), "{lines}");
     for line in ["split: 2", "in_proj_weight -> q.weight, k.weight", "steps: a counter", "extra.bias: added later"] {
         assert!(text.contains(line), "{text}");
     }

@@ -46,7 +46,8 @@ fn the_usual_containers_are_opened() {
     let named = |name: &str| Weights::Named(name.into());
     let w = || state(&["a.weight"]);
     let optimizer = || dictionary(&[("state", dictionary(&[("0", dictionary(&[("exp_avg", matrix())]))]))]);
-    let rows: Vec<(&str, Vec<(&str, Vec<u8>)>, Weights, &str)> = vec![
+    type Root = Vec<(&'static str, Vec<u8>)>;
+    let rows: Vec<(&str, Root, Weights, &str)> = vec![
         ("bare", vec![("a.weight", matrix()), ("b", matrix())], auto.clone(), "- | a.weight b"),
         ("model", vec![("model", w()), ("epoch", int(4))], auto.clone(), "model | a.weight"),
         ("state_dict", vec![("state_dict", w()), ("optimizer", optimizer())], auto.clone(), "state_dict | a.weight"),

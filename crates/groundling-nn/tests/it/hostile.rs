@@ -243,16 +243,18 @@ fn no_cut_and_no_changed_byte_makes_a_panic() {
                 refused.set(refused.get() + 1);
             }
         };
-        for length in (0..bytes.len()).step_by(bytes.len() / 200 + 1) {
+        for length in (0..bytes.len()).step_by(bytes.len() / 150 + 1) {
             check(&bytes[..length], &format!("cut at {length}"));
         }
         let cuts = refused.get();
-        for (place, change) in (0..bytes.len()).zip([0xff, 0x01, 0x80, 0x2e, 0x5d].into_iter().cycle()) {
+        // Each change of a byte, spread over the file.
+        let places = (0..bytes.len()).step_by(bytes.len() / 400 + 1);
+        for (place, change) in places.zip([0xff, 0x01, 0x80, 0x2e, 0x5d].into_iter().cycle()) {
             let mut changed = bytes.clone();
             changed[place] ^= change;
             check(&changed, &format!("byte {place} ^ {change:#x}"));
         }
         let refused = refused.get();
-        assert!(cuts > 50 && refused > cuts + 50, "{}: {cuts}, {refused}", sound.display());
+        assert!(cuts > 50 && refused > cuts + 20, "{}: {cuts}, {refused}", sound.display());
     }
 }

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`gelu`] | exact GELU | input |
 //! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
-//! | [`conv2d`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
+//! | [`conv2d`], [`PackedConv`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
 //! | [`layer_norm`] | layer normalisation | input, gain, shift |
 //! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
 //! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
@@ -25,6 +25,8 @@ mod activation;
 mod conv;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod gemm;
 mod isa;
 mod linear;
 mod maybe;
@@ -34,7 +36,7 @@ mod simd;
 mod softmax;
 
 pub use activation::{ActivationOps, gelu};
-pub use conv::{ConvEpilogue, ConvOps, ConvOptions, conv2d};
+pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;

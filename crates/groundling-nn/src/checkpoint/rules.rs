@@ -303,13 +303,14 @@ mod tests {
 
     #[test]
     fn tables_are_checked() {
+        const UNKNOWN_NAME: &[Rule] = &[rename("^(?<name>a)", "${named}")];
         for (rule, problem) in [
             (rename("(", ""), "unclosed group"),
             (rename("^a", "$1"), "no group `1`"),
             (rename("^(a)", "$1_x"), "no group `1_x`"),
             (split("^a", &[]), "no parts"),
             (ignore("^a", " "), "no reason"),
-            (within("x.", &[rename("^(?<name>a)", "${named}")]), "no group `named`"),
+            (within("x.", UNKNOWN_NAME), "no group `named`"),
         ] {
             let error = Table::compile(&[rule]).err().unwrap().to_string();
             assert!(error.contains(problem), "{error}");

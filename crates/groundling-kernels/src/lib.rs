@@ -9,6 +9,10 @@
 //! | [`gelu`] | exact GELU | input |
 //! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
 //! | [`conv2d`], [`PackedConv`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
+//! | [`layer_norm`] | layer normalisation | input, gain, shift |
+//! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
+//! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
+//! | [`softmax`] | softmax over the last dimension, zeros where everything is masked | input |
 //!
 //! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
 //!
@@ -26,11 +30,15 @@ mod gemm;
 mod isa;
 mod linear;
 mod maybe;
+mod norm;
 #[cfg(feature = "flex")]
 mod simd;
+mod softmax;
 
 pub use activation::{ActivationOps, gelu};
 pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;
+pub use norm::{NormOps, add_layer_norm, add_then_layer_norm, layer_norm};
+pub use softmax::{SoftmaxOps, softmax};

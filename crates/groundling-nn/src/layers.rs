@@ -6,7 +6,10 @@ use burn::module::{Module, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, Initializer, Linear};
 use burn::tensor::{Device, Tensor};
-use groundling_kernels::{Activation, ConvEpilogue, ConvOptions, PackedLinear, conv2d, linear};
+use groundling_kernels::{
+    Activation, ConvEpilogue, ConvOptions, PackedLinear, add_layer_norm, add_then_layer_norm, conv2d, layer_norm,
+    linear,
+};
 
 use crate::frozen_batch_norm::FrozenBatchNorm;
 
@@ -129,7 +132,7 @@ impl TokenNorm {
     /// # Panics
     /// If the last axis of `x` is not `D`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        burn::tensor::module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 
     /// The norm of `x + residual`, both `[.., D]`: what follows a block of a post-norm transformer.
@@ -137,7 +140,15 @@ impl TokenNorm {
     /// # Panics
     /// If the shapes differ or the last axis is not `D`.
     pub fn forward_sum<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> Tensor<D> {
-        self.forward(x + residual)
+        add_layer_norm(x, residual, self.weight.val(), self.bias.val(), self.epsilon)
+    }
+
+    /// `x + residual` and its norm, both `[.., D]`: what lies between two blocks of a pre-norm transformer.
+    ///
+    /// # Panics
+    /// If the shapes differ or the last axis is not `D`.
+    pub fn forward_after_sum<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+        add_then_layer_norm(x, residual, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }
 

@@ -11,3 +11,9 @@ pub mod layers;
 pub mod mlp;
 pub mod resnet;
 pub mod swin;
+
+pub mod ema;
+pub mod losses;
+pub mod matcher;
+pub mod position;
+pub mod transformer;

@@ -4,4 +4,6 @@
 mod activation;
 mod conv;
 mod linear;
+mod norm;
+mod softmax;
 mod support;

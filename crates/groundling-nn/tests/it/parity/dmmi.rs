@@ -1,5 +1,7 @@
 //! The two containers of a released checkpoint's structure.
 
+mod losses;
+
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, ElementType, Format, Limits, Weights};
 use groundling_testkit::Folder;
 use groundling_testkit::goldens::read_json;

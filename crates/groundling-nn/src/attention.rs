@@ -3,35 +3,11 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Tensor, assert_shape};
+use burn::tensor::{Device, Tensor, assert_shape};
+pub use groundling_kernels::AttentionBias;
+use groundling_kernels::attention;
 
 use crate::layers::{Dense, PrepareInference};
-
-/// What is added to the logits before the softmax: the sum of the terms given here.
-///
-/// In `pair` and `mask` the batch may be made of windows: element `b` of the batch uses entry `b % W`.
-#[derive(Debug, Default, Clone)]
-pub struct AttentionBias {
-    /// `[W, G or 1, N, L]`, `W` divides `B`.
-    pub pair: Option<Tensor<4>>,
-    /// `[W, N, L]`, `W` divides `B`; no gradient.
-    pub mask: Option<Tensor<3>>,
-    /// `[B, L]`.
-    pub key: Option<Tensor<2>>,
-}
-
-impl AttentionBias {
-    /// Nothing is added.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// Hides keys: `padding` `[B, L]`, `true` = ignore. Every row needs one `false`.
-    pub fn padding(padding: Tensor<2, Bool>) -> Self {
-        let key = Tensor::zeros(padding.dims(), &padding.device());
-        Self { key: Some(key.mask_fill(padding, f32::NEG_INFINITY)), ..Self::default() }
-    }
-}
 
 /// Context, and the weights it was made with.
 #[derive(Debug, Clone)]
@@ -102,10 +78,15 @@ impl MultiHeadAttention {
     /// # Panics
     /// If the shapes disagree.
     pub fn forward(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, bias: AttentionBias) -> Tensor<3> {
-        self.forward_with_map(query, key, value, bias).context
+        if self.drops(&query) {
+            return self.forward_with_map(query, key, value, bias).context;
+        }
+        let [q, k, v] = self.project(query, key, value);
+        let scale = self.scale(&q);
+        self.merge_heads(attention(q, k, v, scale, bias))
     }
 
-    /// As [`MultiHeadAttention::forward`], with the attention weights.
+    /// As [`MultiHeadAttention::forward`], with the attention weights of every head. They are held in memory as a whole.
     ///
     /// # Panics
     /// If the shapes disagree.
@@ -116,17 +97,38 @@ impl MultiHeadAttention {
         value: Tensor<3>,
         bias: AttentionBias,
     ) -> Attended {
-        let [b, n, d] = query.dims();
+        let [q, k, v] = self.project(query, key, value);
+        let scale = self.scale(&q);
+        let weights = self.dropout.forward(attention_weights(q, k, scale, bias)); // [B, G, N, L]
+        Attended { context: self.merge_heads(weights.clone().matmul(v)), weights }
+    }
+
+    /// Whether attention weights are about to be dropped.
+    fn drops(&self, x: &Tensor<3>) -> bool {
+        self.dropout.prob > 0.0 && self.dropout.training.is_enabled() && x.device().is_autodiff()
+    }
+
+    /// Queries `[B, G, N, E]`, keys and values `[B, G, L, E]`.
+    fn project(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> [Tensor<4>; 3] {
+        let [b, _, d] = query.dims();
         let [_, l, _] = key.dims();
         assert_shape!(key, [b, l, d]);
         assert_shape!(value, [b, l, d]);
-        let q = self.split_heads(self.q_proj.forward(query)); // [B, G, N, E]
-        let k = self.split_heads(self.k_proj.forward(key)); // [B, G, L, E]
-        let v = self.split_heads(self.v_proj.forward(value)); // [B, G, L, E]
-        let scale = ((d / self.heads) as f64).powf(-0.5);
-        let weights = self.dropout.forward(attention_weights(q, k, scale, bias)); // [B, G, N, L]
-        let context = weights.clone().matmul(v).swap_dims(1, 2).reshape([b, n, d]);
-        Attended { context: self.out_proj.forward(context), weights }
+        [
+            self.split_heads(self.q_proj.forward(query)),
+            self.split_heads(self.k_proj.forward(key)),
+            self.split_heads(self.v_proj.forward(value)),
+        ]
+    }
+
+    fn scale(&self, q: &Tensor<4>) -> f64 {
+        (q.dims()[3] as f64).powf(-0.5)
+    }
+
+    /// `[B, G, N, E]` to `[B, N, D]`, projected.
+    fn merge_heads(&self, context: Tensor<4>) -> Tensor<3> {
+        let [b, g, n, e] = context.dims();
+        self.out_proj.forward(context.swap_dims(1, 2).reshape([b, n, g * e]))
     }
 
     /// `[B, L, D]` to `[B, G, L, E]`.
@@ -137,7 +139,7 @@ impl MultiHeadAttention {
 }
 
 /// `softmax(scale q k^T + bias)`: `q` `[B, G, N, E]`, `k` `[B, G, L, E]`, returned `[B, G, N, L]`.
-pub(crate) fn attention_weights(q: Tensor<4>, k: Tensor<4>, scale: f64, bias: AttentionBias) -> Tensor<4> {
+fn attention_weights(q: Tensor<4>, k: Tensor<4>, scale: f64, bias: AttentionBias) -> Tensor<4> {
     let [b, g, n, _] = q.dims();
     let l = k.dims()[2];
     let mut scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3));
@@ -170,7 +172,7 @@ impl PrepareInference for MultiHeadAttention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Distribution;
+    use burn::tensor::{Bool, Distribution};
 
     fn attention() -> (MultiHeadAttention, Device) {
         let device = Device::flex();
@@ -191,6 +193,21 @@ mod tests {
         assert!((one.context - two).abs().max().into_scalar::<f32>() < 1e-6);
         let sums = one.weights.sum_dim(3).into_data().try_to_vec::<f32>().unwrap();
         assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6));
+    }
+
+    #[test]
+    fn both_paths_agree() {
+        let (attention, device) = attention();
+        let query = Tensor::<3>::random([6, 3, 8], Distribution::Default, &device);
+        let key = Tensor::<3>::random([6, 4, 8], Distribution::Default, &device);
+        let bias = AttentionBias {
+            pair: Some(Tensor::random([1, 2, 3, 4], Distribution::Default, &device)),
+            mask: Some(Tensor::random([3, 3, 4], Distribution::Default, &device)),
+            key: Some(Tensor::random([6, 4], Distribution::Default, &device)),
+        };
+        let one = attention.forward(query.clone(), key.clone(), key.clone(), bias.clone());
+        let two = attention.forward_with_map(query, key.clone(), key, bias).context;
+        assert!((one - two).abs().max().into_scalar::<f32>() < 1e-6);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
+use groundling_kernels::{AttentionBias, attention};
 
-use crate::attention::{AttentionBias, attention_weights};
 use crate::layers::{Dense, PrepareInference};
 
 /// Scaled dot-product attention among the tokens of a window (Liu et al. 2021, Eq. 4).
@@ -56,8 +56,8 @@ impl WindowAttention {
         let qkv = self.qkv.forward(x).reshape([b, n, 3, heads, width]).permute([2, 0, 3, 1, 4]);
         let part = |index: usize| qkv.clone().narrow(0, index, 1).reshape([b, heads, n, width]);
         let bias = AttentionBias { pair: Some(self.position_bias()), mask: mask.cloned(), ..AttentionBias::none() };
-        let weights = attention_weights(part(0), part(1), (width as f64).powf(-0.5), bias);
-        let context = weights.matmul(part(2)).swap_dims(1, 2).reshape([b, n, d]);
+        let context = attention(part(0), part(1), part(2), (width as f64).powf(-0.5), bias);
+        let context = context.swap_dims(1, 2).reshape([b, n, d]);
         self.proj.forward(context)
     }
 

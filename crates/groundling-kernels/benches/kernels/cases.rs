@@ -53,10 +53,14 @@ pub(crate) fn all() -> Vec<Case> {
         ("conv 3x3 512-512 20", || conv([512, 512], 20, 3, 1, 1)),
         ("conv depthwise 3x3 256 56", || conv([256, 256], 56, 3, 1, 256)),
         ("conv 3x3 64-64 80 train", || conv_train(2, 64, 80)),
-        ("bert-base 1x20", || models::bert(1, 20)),
-        ("bert-base 8x40", || models::bert(8, 40)),
-        ("resnet-50 1x3x640x640", || models::resnet(640)),
-        ("swin-b 1x3x384x384", || models::swin(384)),
+        ("bert-base 1x20", || models::bert(1, 20, true)),
+        ("bert-base 1x20 plain", || models::bert(1, 20, false)),
+        ("bert-base 8x40", || models::bert(8, 40, true)),
+        ("bert-base 8x40 plain", || models::bert(8, 40, false)),
+        ("resnet-50 1x3x640x640", || models::resnet(640, true)),
+        ("resnet-50 1x3x640x640 plain", || models::resnet(640, false)),
+        ("swin-b 1x3x384x384", || models::swin(384, true)),
+        ("swin-b 1x3x384x384 plain", || models::swin(384, false)),
         ("encoder training step 16x128", || models::encoder_step([16, 128, 256])),
     ]
 }

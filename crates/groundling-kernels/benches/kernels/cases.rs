@@ -1,7 +1,10 @@
 //! What is measured, under the names that `bench/peers/torch_peer.py` uses too.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use groundling_kernels::{Activation, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, conv2d, gelu, linear};
+use groundling_kernels::{
+    Activation, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, add_layer_norm, conv2d, gelu, layer_norm, linear,
+    softmax,
+};
 
 pub(crate) type Work = Box<dyn FnMut()>;
 pub(crate) type Case = (&'static str, fn() -> Work);
@@ -20,6 +23,16 @@ pub(crate) fn all() -> Vec<Case> {
         ("linear 2048x256x1024 gelu train", || linear_train(2048, 256, 1024)),
         ("gelu 2048x1024", || unary([2048, 1024], gelu)),
         ("gelu 2048x1024 train", || unary_train([2048, 1024], gelu)),
+        ("layer_norm 20x768", || norm(20, 768)),
+        ("layer_norm 320x768", || norm(320, 768)),
+        ("layer_norm 2048x256", || norm(2048, 256)),
+        ("layer_norm 2048x768", || norm(2048, 768)),
+        ("layer_norm 9216x128", || norm(9216, 128)),
+        ("layer_norm 2048x256 train", || norm_train(2048, 256)),
+        ("layer_norm 2048x768 train", || norm_train(2048, 768)),
+        ("add_layer_norm 2048x256", || add_norm(2048, 256)),
+        ("softmax 16x8x128x128", || unary([16, 8, 128, 128], softmax)),
+        ("softmax 16x8x128x128 train", || unary_train([16, 8, 128, 128], softmax)),
         ("conv 7x7/2 3-64 640", || conv([3, 64], 640, 7, 2, 1)),
         ("conv 1x1 64-256 160", || conv([64, 256], 160, 1, 1, 1)),
         ("conv 1x1 256-64 160", || conv([256, 64], 160, 1, 1, 1)),
@@ -77,6 +90,32 @@ fn unary_train<const D: usize>(shape: [usize; D], work: fn(Tensor<D>) -> Tensor<
     let x = random(shape, &tracked()).require_grad();
     let probe = random(shape, &tracked());
     Box::new(move || drop((work(x.clone()) * probe.clone()).sum().backward()))
+}
+
+fn affine(width: usize, device: &Device) -> [Tensor<1>; 2] {
+    [random([width], device), random([width], device)]
+}
+
+fn norm(rows: usize, width: usize) -> Work {
+    let (x, [gamma, beta]) = (random([rows, width], &cpu()), affine(width, &cpu()));
+    Box::new(move || drop(layer_norm(x.clone(), gamma.clone(), beta.clone(), 1e-5)))
+}
+
+fn add_norm(rows: usize, width: usize) -> Work {
+    let (x, y) = (random([rows, width], &cpu()), random([rows, width], &cpu()));
+    let [gamma, beta] = affine(width, &cpu());
+    Box::new(move || drop(add_layer_norm(x.clone(), y.clone(), gamma.clone(), beta.clone(), 1e-5)))
+}
+
+fn norm_train(rows: usize, width: usize) -> Work {
+    let device = tracked();
+    let x = random([rows, width], &device).require_grad();
+    let [gamma, beta] = affine(width, &device).map(Tensor::require_grad);
+    let probe = random([rows, width], &device);
+    Box::new(move || {
+        let out = layer_norm(x.clone(), gamma.clone(), beta.clone(), 1e-5);
+        drop((out * probe.clone()).sum().backward());
+    })
 }
 
 fn conv([inputs, outputs]: [usize; 2], size: usize, kernel: usize, stride: usize, groups: usize) -> Work {

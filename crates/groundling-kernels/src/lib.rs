@@ -13,6 +13,9 @@
 //! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
 //! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
 //! | [`softmax`] | softmax over the last dimension, zeros where everything is masked | input |
+//! | [`attention`] | softmax attention with additive biases | queries, keys, values, pair and key bias |
+//! | [`attention_map`], [`attention_with_map`] | logits or weights of attention, averaged over heads | queries, keys, pair and key bias |
+//! | [`ms_deform_attn`] | multi-scale deformable attention | value, locations, weights |
 //!
 //! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
 //!
@@ -22,7 +25,9 @@
 #![allow(unsafe_code)]
 
 mod activation;
+mod attention;
 mod conv;
+mod deform;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
@@ -36,7 +41,12 @@ mod simd;
 mod softmax;
 
 pub use activation::{ActivationOps, gelu};
+pub use attention::{
+    AttentionBias, AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, MapKind, attention, attention_map,
+    attention_with_map,
+};
 pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
+pub use deform::{DeformOps, ms_deform_attn};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;

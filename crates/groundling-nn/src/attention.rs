@@ -3,20 +3,11 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Tensor, assert_shape};
+use burn::tensor::{Device, Tensor, assert_shape};
+pub use groundling_kernels::AttentionBias;
+use groundling_kernels::attention;
 
 use crate::layers::{Dense, PrepareInference};
-
-/// What is added to the scores before the softmax.
-#[derive(Debug, Clone)]
-pub enum AttentionBias {
-    /// Nothing.
-    None,
-    /// `[B, L]`, `true` = ignore this key. Every row needs one `false`.
-    Padding(Tensor<2, Bool>),
-    /// Added to the scores; each axis of `[B, G, N, L]` may be 1.
-    Additive(Tensor<4>),
-}
 
 /// Context, and the weights it was made with.
 #[derive(Debug, Clone)]
@@ -87,10 +78,15 @@ impl MultiHeadAttention {
     /// # Panics
     /// If the shapes disagree.
     pub fn forward(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, bias: AttentionBias) -> Tensor<3> {
-        self.forward_with_map(query, key, value, bias).context
+        if self.drops(&query) {
+            return self.forward_with_map(query, key, value, bias).context;
+        }
+        let [q, k, v] = self.project(query, key, value);
+        let scale = self.scale(&q);
+        self.merge_heads(attention(q, k, v, scale, bias))
     }
 
-    /// As [`MultiHeadAttention::forward`], with the attention weights.
+    /// As [`MultiHeadAttention::forward`], with the attention weights of every head. They are held in memory as a whole.
     ///
     /// # Panics
     /// If the shapes disagree.
@@ -101,17 +97,38 @@ impl MultiHeadAttention {
         value: Tensor<3>,
         bias: AttentionBias,
     ) -> Attended {
-        let [b, n, d] = query.dims();
+        let [q, k, v] = self.project(query, key, value);
+        let scale = self.scale(&q);
+        let weights = self.dropout.forward(attention_weights(q, k, scale, bias)); // [B, G, N, L]
+        Attended { context: self.merge_heads(weights.clone().matmul(v)), weights }
+    }
+
+    /// Whether attention weights are about to be dropped.
+    fn drops(&self, x: &Tensor<3>) -> bool {
+        self.dropout.prob > 0.0 && self.dropout.training.is_enabled() && x.device().is_autodiff()
+    }
+
+    /// Queries `[B, G, N, E]`, keys and values `[B, G, L, E]`.
+    fn project(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> [Tensor<4>; 3] {
+        let [b, _, d] = query.dims();
         let [_, l, _] = key.dims();
         assert_shape!(key, [b, l, d]);
         assert_shape!(value, [b, l, d]);
-        let q = self.split_heads(self.q_proj.forward(query)); // [B, G, N, E]
-        let k = self.split_heads(self.k_proj.forward(key)); // [B, G, L, E]
-        let v = self.split_heads(self.v_proj.forward(value)); // [B, G, L, E]
-        let scale = ((d / self.heads) as f64).powf(-0.5);
-        let weights = self.dropout.forward(attention_weights(q, k, scale, bias)); // [B, G, N, L]
-        let context = weights.clone().matmul(v).swap_dims(1, 2).reshape([b, n, d]);
-        Attended { context: self.out_proj.forward(context), weights }
+        [
+            self.split_heads(self.q_proj.forward(query)),
+            self.split_heads(self.k_proj.forward(key)),
+            self.split_heads(self.v_proj.forward(value)),
+        ]
+    }
+
+    fn scale(&self, q: &Tensor<4>) -> f64 {
+        (q.dims()[3] as f64).powf(-0.5)
+    }
+
+    /// `[B, G, N, E]` to `[B, N, D]`, projected.
+    fn merge_heads(&self, context: Tensor<4>) -> Tensor<3> {
+        let [b, g, n, e] = context.dims();
+        self.out_proj.forward(context.swap_dims(1, 2).reshape([b, n, g * e]))
     }
 
     /// `[B, L, D]` to `[B, G, L, E]`.
@@ -122,18 +139,25 @@ impl MultiHeadAttention {
 }
 
 /// `softmax(scale q k^T + bias)`: `q` `[B, G, N, E]`, `k` `[B, G, L, E]`, returned `[B, G, N, L]`.
-pub(crate) fn attention_weights(q: Tensor<4>, k: Tensor<4>, scale: f64, bias: AttentionBias) -> Tensor<4> {
-    let [b, _, _, _] = q.dims();
+fn attention_weights(q: Tensor<4>, k: Tensor<4>, scale: f64, bias: AttentionBias) -> Tensor<4> {
+    let [b, g, n, _] = q.dims();
     let l = k.dims()[2];
-    let scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3));
-    let scores = match bias {
-        AttentionBias::None => scores,
-        AttentionBias::Padding(padding) => {
-            assert_shape!(padding, [b, l]);
-            scores.mask_fill(padding.reshape([b, 1, 1, l]), f32::NEG_INFINITY)
-        }
-        AttentionBias::Additive(bias) => scores + bias,
+    let mut scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3));
+    let windowed = |scores: Tensor<4>, term: Tensor<4>| {
+        let [windows, heads, _, _] = term.dims();
+        let scores = scores.reshape([b / windows, windows, g, n, l]);
+        (scores + term.reshape([1, windows, heads, n, l])).reshape([b, g, n, l])
     };
+    if let Some(pair) = bias.pair {
+        scores = windowed(scores, pair);
+    }
+    if let Some(mask) = bias.mask {
+        scores = windowed(scores, mask.unsqueeze_dim(1));
+    }
+    if let Some(key) = bias.key {
+        assert_shape!(key, [b, l]);
+        scores = scores + key.reshape([b, 1, 1, l]);
+    }
     softmax(scores, 3)
 }
 
@@ -148,7 +172,7 @@ impl PrepareInference for MultiHeadAttention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Distribution;
+    use burn::tensor::{Bool, Distribution};
 
     fn attention() -> (MultiHeadAttention, Device) {
         let device = Device::flex();
@@ -163,7 +187,7 @@ mod tests {
         let key = Tensor::<3>::random([1, 4, 8], Distribution::Default, &device);
         let noise = Tensor::<3>::random([1, 1, 8], Distribution::Default, &device);
         let other = key.clone().slice_assign([0..1, 3..4, 0..8], noise);
-        let padding = || AttentionBias::Padding(Tensor::<2, Bool>::from_data([[false, false, false, true]], &device));
+        let padding = || AttentionBias::padding(Tensor::<2, Bool>::from_data([[false, false, false, true]], &device));
         let one = attention.forward_with_map(query.clone(), key.clone(), key, padding());
         let two = attention.forward(query, other.clone(), other, padding());
         assert!((one.context - two).abs().max().into_scalar::<f32>() < 1e-6);
@@ -172,11 +196,27 @@ mod tests {
     }
 
     #[test]
+    fn both_paths_agree() {
+        let (attention, device) = attention();
+        let query = Tensor::<3>::random([6, 3, 8], Distribution::Default, &device);
+        let key = Tensor::<3>::random([6, 4, 8], Distribution::Default, &device);
+        let bias = AttentionBias {
+            pair: Some(Tensor::random([1, 2, 3, 4], Distribution::Default, &device)),
+            mask: Some(Tensor::random([3, 3, 4], Distribution::Default, &device)),
+            key: Some(Tensor::random([6, 4], Distribution::Default, &device)),
+        };
+        let one = attention.forward(query.clone(), key.clone(), key.clone(), bias.clone());
+        let two = attention.forward_with_map(query, key.clone(), key, bias).context;
+        assert!((one - two).abs().max().into_scalar::<f32>() < 1e-6);
+    }
+
+    #[test]
     fn a_huge_negative_bias_is_padding() {
         let (attention, device) = attention();
         let x = Tensor::<3>::random([1, 2, 8], Distribution::Default, &device);
-        let padding = AttentionBias::Padding(Tensor::<2, Bool>::from_data([[false, true]], &device));
-        let additive = AttentionBias::Additive(Tensor::<4>::from_data([[[[0.0, -10000.0]]]], &device));
+        let padding = AttentionBias::padding(Tensor::<2, Bool>::from_data([[false, true]], &device));
+        let key = Some(Tensor::<2>::from_data([[0.0, -10000.0]], &device));
+        let additive = AttentionBias { key, ..AttentionBias::none() };
         let one = attention.forward(x.clone(), x.clone(), x.clone(), padding);
         let two = attention.forward(x.clone(), x.clone(), x, additive);
         assert!((one - two).abs().max().into_scalar::<f32>() < 1e-6);

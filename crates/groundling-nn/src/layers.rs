@@ -3,12 +3,11 @@
 //! Each is one call of a kernel, with what follows it in the same pass.
 
 use burn::module::{Module, Param};
-use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, Initializer, Linear};
 use burn::tensor::{Device, Tensor};
 use groundling_kernels::{
-    Activation, ConvEpilogue, ConvOptions, PackedLinear, add_layer_norm, add_then_layer_norm, conv2d, layer_norm,
-    linear,
+    Activation, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, add_layer_norm, add_then_layer_norm, conv2d,
+    layer_norm, linear,
 };
 
 use crate::frozen_batch_norm::FrozenBatchNorm;
@@ -152,6 +151,136 @@ impl TokenNorm {
     }
 }
 
+/// A convolution `[B, C, H, W]` to `[B, O, H', W']`.
+///
+/// Unlike burn's layer it can hold the weight a second time in the order in which the kernel reads it, see [`PrepareInference`].
+#[derive(Module, Debug)]
+pub struct Convolution {
+    /// `[O, C / groups, kernel height, kernel width]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[O]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    packed: Option<PackedConv>,
+    #[module(skip)]
+    options: ConvOptions,
+}
+
+/// Sizes of a [`Convolution`] with a square kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvolutionConfig {
+    /// Channels `C`.
+    pub inputs: usize,
+    /// Channels `O`.
+    pub outputs: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between positions.
+    pub stride: usize,
+    /// Rows and columns of zeros on every side.
+    pub padding: usize,
+    /// Step within the kernel.
+    pub dilation: usize,
+    /// Groups that do not see one another.
+    pub groups: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+}
+
+impl ConvolutionConfig {
+    /// A convolution without bias that keeps the size but for the stride: padding is half the kernel's reach.
+    pub fn same(inputs: usize, outputs: usize, kernel: usize) -> Self {
+        let padding = kernel.saturating_sub(1) / 2;
+        Self { inputs, outputs, kernel, stride: 1, padding, dilation: 1, groups: 1, bias: false }
+    }
+
+    /// Another stride.
+    pub fn with_stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// Another dilation, and the padding that goes with it.
+    pub fn with_dilation(self, dilation: usize) -> Self {
+        Self { dilation, padding: dilation * self.kernel.saturating_sub(1) / 2, ..self }
+    }
+
+    /// The module with random weights (He et al. 2015, over the outputs).
+    ///
+    /// # Panics
+    /// If the groups do not divide the channels.
+    pub fn init(&self, device: &Device) -> Convolution {
+        let Self { inputs, outputs, kernel, groups, .. } = *self;
+        let divided = groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups);
+        assert!(divided, "{groups} groups do not divide {inputs} and {outputs} channels");
+        let initializer = Initializer::KaimingNormal { gain: 2f64.sqrt(), fan_out_only: true };
+        let fan = kernel * kernel / groups.max(1);
+        Convolution {
+            weight: initializer.init_with(
+                [outputs, inputs / groups, kernel, kernel],
+                Some(inputs * fan),
+                Some(outputs * fan),
+                device,
+            ),
+            bias: self.bias.then(|| Initializer::Zeros.init([outputs], device)),
+            packed: None,
+            options: ConvOptions {
+                stride: [self.stride; 2],
+                padding: [self.padding; 2],
+                dilation: [self.dilation; 2],
+                groups,
+            },
+        }
+    }
+}
+
+impl Convolution {
+    /// # Shapes
+    /// - `x` `[B, C, H, W]`
+    /// - returns `[B, O, H', W']`
+    ///
+    /// # Panics
+    /// If the channels disagree or the kernel does not fit.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let shift = self.bias.as_ref().map(|bias| bias.val());
+        self.run(x, ConvEpilogue { shift, ..ConvEpilogue::default() })
+    }
+
+    /// The convolution, a frozen norm and what follows, in one pass.
+    ///
+    /// # Shapes
+    /// - `x` `[B, C, H, W]`
+    /// - returns `[B, O, H', W']`
+    ///
+    /// # Panics
+    /// If the convolution has a bias, channels disagree or the kernel does not fit.
+    pub fn forward_norm(&self, x: Tensor<4>, norm: &FrozenBatchNorm, after: AfterConv) -> Tensor<4> {
+        assert!(self.bias.is_none(), "a norm takes the place of the bias");
+        let (scale, shift) = norm.scale_shift();
+        let AfterConv { residual, relu } = after;
+        // The kernel passes no gradient to the scale; multiplied into the weight it has one.
+        if norm.weight.is_require_grad() {
+            let [outputs] = scale.dims();
+            let weight = self.weight.val() * scale.reshape([outputs, 1, 1, 1]);
+            let epilogue = ConvEpilogue { scale: None, shift: Some(shift), residual, relu };
+            return conv2d(x, weight, epilogue, self.options);
+        }
+        self.run(x, ConvEpilogue { scale: Some(scale), shift: Some(shift), residual, relu })
+    }
+
+    fn run(&self, x: Tensor<4>, epilogue: ConvEpilogue) -> Tensor<4> {
+        match &self.packed {
+            Some(packed) if !x.device().is_autodiff() => packed.forward(x, epilogue),
+            _ => conv2d(x, self.weight.val(), epilogue, self.options),
+        }
+    }
+}
+
+impl PrepareInference for Convolution {
+    fn prepare_inference(&mut self) {
+        self.packed = Some(PackedConv::new(self.weight.val(), self.options));
+    }
+}
+
 /// What follows a convolution and its frozen norm.
 #[derive(Debug, Clone, Default)]
 pub struct AfterConv {
@@ -159,35 +288,6 @@ pub struct AfterConv {
     pub residual: Option<Tensor<4>>,
     /// Whether a ReLU ends it.
     pub relu: bool,
-}
-
-/// A convolution without bias, its frozen batch norm, and what follows, in one pass. Padding is half the kernel's reach.
-///
-/// # Shapes
-/// - `x` `[B, C, H, W]`
-/// - returns `[B, O, H', W']`, H' and W' divided by the stride and rounded up
-///
-/// # Panics
-/// If the channels disagree.
-pub fn conv_bn(x: Tensor<4>, conv: &Conv2d, norm: &FrozenBatchNorm, after: AfterConv) -> Tensor<4> {
-    let (scale, shift) = norm.scale_shift();
-    let weight = conv.weight.val();
-    // The kernel passes no gradient to the scale; multiplied into the weight it has one.
-    let (weight, scale) = if norm.weight.is_require_grad() {
-        let [outputs] = scale.dims();
-        (weight * scale.reshape([outputs, 1, 1, 1]), None)
-    } else {
-        (weight, Some(scale))
-    };
-    let reach = |axis: usize| conv.dilation[axis] * (conv.kernel_size[axis] - 1) / 2;
-    let options = ConvOptions {
-        stride: conv.stride,
-        padding: [reach(0), reach(1)],
-        dilation: conv.dilation,
-        groups: conv.groups,
-    };
-    let epilogue = ConvEpilogue { scale, shift: Some(shift), residual: after.residual, relu: after.relu };
-    conv2d(x, weight, epilogue, options)
 }
 
 /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): in training drops the whole of some samples and scales the rest by
@@ -231,6 +331,14 @@ mod tests {
         layer.prepare_inference();
         let apart = (layer.forward_then(x, Activation::Gelu) - before).abs().max().into_scalar::<f32>();
         assert!(apart < 1e-6, "{apart}");
+        let mut layer =
+            ConvolutionConfig { bias: true, ..ConvolutionConfig::same(4, 6, 3).with_stride(2) }.init(&device);
+        let x = Tensor::<4>::random([2, 4, 9, 7], Distribution::Default, &device);
+        let before = layer.forward(x.clone());
+        assert_eq!(before.dims(), [2, 6, 5, 4]);
+        layer.prepare_inference();
+        let apart = (layer.forward(x) - before).abs().max().into_scalar::<f32>();
+        assert!(apart < 1e-5, "{apart}");
     }
 
     #[test]

@@ -17,10 +17,13 @@ use crate::gemm::{self, DEPTH, Epilogue, Right, Shared, Strips, View, pack, scra
 use crate::isa::Isa;
 use crate::linear::Activation;
 use crate::maybe::MaybeTensor;
-use geometry::Geometry;
+use geometry::{Geometry, Panels};
 
-/// Columns that a task rearranges at once: with a block's depth 384 KB, a part of the second-level cache.
-const COLUMNS: usize = 384;
+/// Columns that a task rearranges at once: with a block's depth 480 KB, half of the second-level cache.
+const COLUMNS: usize = 192;
+
+/// Depth of a block, at most. More than [`DEPTH`]: rows of the output lie far apart, and each visit to them costs.
+const BLOCK: usize = 640;
 
 impl ConvOps for Flex {
     fn fused_conv2d(
@@ -163,7 +166,7 @@ fn forward(isa: Isa, geometry: &Geometry, x: &[f32], weight: &[f32], after: &Aft
 
 /// Depth of the blocks into which `depth` is cut: as equal as can be, so that none is left with a few rows.
 fn block_of(depth: usize) -> usize {
-    depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1)
+    depth.div_ceil(depth.div_ceil(BLOCK).max(1)).max(1)
 }
 
 /// The weight of each group, strip by strip for each block of the depth.
@@ -266,18 +269,14 @@ impl Forward<'_> {
             ..Epilogue::default()
         };
         let most = block_of(depth);
-        scratch::local(panels * width * (most + 1), |packed| {
-            // Behind the panels, room for one row of them.
-            // SAFETY: inside the memory just asked for.
-            let line = unsafe { packed.add(panels * width * most) };
+        scratch::local(panels * width * most, |packed| {
             for start in (0..depth).step_by(most) {
                 let block = (depth - start).min(most);
                 for k in 0..block {
-                    // SAFETY: the row has `columns.len()` elements, the panels `panels * width` for each of `block` rows.
+                    // SAFETY: the panels have `panels * width` elements for each of `block` rows.
                     unsafe {
-                        g.see(self.isa, self.x, image, group, start + k, columns.clone(), line);
-                        line.add(columns.len()).write_bytes(0, panels * width - columns.len());
-                        spread(line, panels, width, packed.add(k * width), block * width);
+                        let to = Panels { data: packed.add(k * width), width, stride: block * width };
+                        g.see(self.isa, self.x, image, group, start + k, columns.clone(), to);
                     }
                 }
                 for panel in 0..panels {
@@ -309,22 +308,6 @@ impl Forward<'_> {
                 }
             }
         });
-    }
-}
-
-/// One row of all panels: `width` values to each, `stride` apart.
-#[inline]
-unsafe fn spread(from: *const f32, panels: usize, width: usize, to: *mut f32, stride: usize) {
-    unsafe {
-        if width == 32 {
-            for panel in 0..panels {
-                std::ptr::copy_nonoverlapping(from.add(panel * 32), to.add(panel * stride), 32);
-            }
-        } else {
-            for panel in 0..panels {
-                std::ptr::copy_nonoverlapping(from.add(panel * width), to.add(panel * stride), width);
-            }
-        }
     }
 }
 
@@ -428,7 +411,8 @@ fn grad_weight_task(
                     unsafe {
                         for line in 0..count {
                             let tap = taps.start + row + line;
-                            geometry.see(isa, x, image, group, tap, start..start + block, lines.add(line * DEPTH));
+                            let to = Panels { data: lines.add(line * DEPTH), width: block, stride: block };
+                            geometry.see(isa, x, image, group, tap, start..start + block, to);
                         }
                         let view = View { data: lines, row_stride: DEPTH, column_stride: 1 };
                         pack::interleave(isa, view, count, block, strip.add(row * block), count);

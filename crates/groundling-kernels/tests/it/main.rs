@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod attention;
 mod conv;
+mod deform;
 mod linear;
 mod norm;
+mod parity;
 mod softmax;
 mod support;

@@ -1,6 +1,6 @@
 //! BERT (Devlin et al. 2019, arXiv:1810.04805): a phrase in, a vector for each of its tokens out.
 //!
-//! Post-norm, exact GELU. [`keys`] loads what Hugging Face and Google published.
+//! Post-norm, exact GELU. [`KEYS`] loads what Hugging Face and Google published.
 //!
 //! DEVIATION: keys under padding get a score of minus infinity, the original adds -10000; both are exactly 0 after the softmax.
 
@@ -151,7 +151,7 @@ impl Bert {
         let mut hidden = vec![self.embeddings.forward(input.ids, input.types)];
         for layer in &self.encoder.layer {
             let x = hidden[hidden.len() - 1].clone();
-            hidden.push(layer.forward(x, AttentionBias::Padding(input.padding.clone())));
+            hidden.push(layer.forward(x, AttentionBias::padding(input.padding.clone())));
         }
         let pooled = self.pooler.as_ref().map(|pooler| pooler.forward(hidden[hidden.len() - 1].clone()));
         BertOutput { hidden, pooled }
@@ -181,10 +181,10 @@ impl BertEmbeddings {
         let [positions, d] = self.position_embeddings.weight.dims();
         assert!(l <= positions, "a phrase of {l} tokens for {positions} positions");
         let words = self.word_embeddings.forward(ids); // [B, L, D]
-        let positions = self.position_embeddings.weight.val().slice([0..l]).unsqueeze::<3>();
+        let positions = self.position_embeddings.weight.val().narrow(0, 0, l).unsqueeze::<3>();
         let types = match types {
             Some(types) => self.token_type_embeddings.forward(types),
-            None => self.token_type_embeddings.weight.val().slice([0..1]).reshape([1, 1, d]),
+            None => self.token_type_embeddings.weight.val().narrow(0, 0, 1).reshape([1, 1, d]),
         };
         self.dropout.forward(self.layer_norm.forward(words + positions + types))
     }

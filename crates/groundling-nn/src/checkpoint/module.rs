@@ -203,22 +203,22 @@ pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<(Parameter
     collect.found
 }
 
+/// Makes the values of a parameter, in the layout of a file.
+type Read<'a, S> = dyn Fn(&Target, &S) -> Result<Vec<f32>, super::CheckpointError> + 'a;
+
 /// Puts values into the parameters that have one. Shapes were checked before: here they are right.
 pub(crate) struct Fill<'a, S> {
     place: Place,
-    /// What makes the values of a parameter, in the layout of a file.
+    /// Where the values of a parameter come from.
     sources: &'a BTreeMap<String, S>,
-    read: &'a dyn Fn(&Target, &S) -> Result<Vec<f32>, super::CheckpointError>,
+    read: &'a Read<'a, S>,
     /// The first error; after it nothing more is read.
     pub(crate) failed: Option<super::CheckpointError>,
     pub(crate) not_finite: Vec<String>,
 }
 
 impl<'a, S> Fill<'a, S> {
-    pub(crate) fn new(
-        sources: &'a BTreeMap<String, S>,
-        read: &'a dyn Fn(&Target, &S) -> Result<Vec<f32>, super::CheckpointError>,
-    ) -> Self {
+    pub(crate) fn new(sources: &'a BTreeMap<String, S>, read: &'a Read<'a, S>) -> Self {
         Self { place: Place::default(), sources, read, failed: None, not_finite: Vec::new() }
     }
 

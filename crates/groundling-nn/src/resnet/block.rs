@@ -1,67 +1,44 @@
 //! Residual blocks.
 
 use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 
 use super::{BlockKind, ResNetConfig};
 use crate::frozen_batch_norm::FrozenBatchNorm;
-use crate::layers::{AfterConv, conv_bn};
-
-/// A square convolution without bias whose padding is half its reach.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Convolution {
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) dilation: usize,
-}
-
-impl Convolution {
-    pub(super) fn init(self, inputs: usize, outputs: usize, device: &Device) -> Conv2d {
-        let padding = self.dilation * (self.kernel - 1) / 2;
-        Conv2dConfig::new([inputs, outputs], [self.kernel; 2])
-            .with_stride([self.stride; 2])
-            .with_dilation([self.dilation; 2])
-            .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
-            .with_initializer(Initializer::KaimingNormal { gain: 2f64.sqrt(), fan_out_only: true })
-            .with_bias(false)
-            .init(device)
-    }
-}
+use crate::layers::{AfterConv, Convolution, ConvolutionConfig, PrepareInference};
 
 /// A basic block (two convolutions) or a bottleneck (three).
 #[derive(Module, Debug)]
 pub(super) struct Block {
-    conv1: Conv2d,
+    conv1: Convolution,
     bn1: FrozenBatchNorm,
-    conv2: Conv2d,
+    conv2: Convolution,
     bn2: FrozenBatchNorm,
-    conv3: Option<Conv2d>,
+    conv3: Option<Convolution>,
     bn3: Option<FrozenBatchNorm>,
     /// Where the shape changes.
-    downsample: Option<(Conv2d, FrozenBatchNorm)>,
+    downsample: Option<(Convolution, FrozenBatchNorm)>,
 }
 
 impl Block {
-    /// A block from `inputs` over `width` to `outputs` channels; `middle` is its 3 x 3 convolution.
+    /// A block from `inputs` over `width` to `outputs` channels; `middle` is its 3 x 3 convolution, of `width` channels.
     pub(super) fn new(
         config: &ResNetConfig,
         [inputs, width, outputs]: [usize; 3],
-        middle: Convolution,
+        middle: ConvolutionConfig,
         device: &Device,
     ) -> Self {
         let point = |stride: usize, inputs: usize, outputs: usize| {
-            Convolution { kernel: 1, stride, dilation: 1 }.init(inputs, outputs, device)
+            ConvolutionConfig::same(inputs, outputs, 1).with_stride(stride).init(device)
         };
         let norm = |channels| config.norm(channels, device);
         let changes = middle.stride != 1 || inputs != outputs;
         let downsample = changes.then(|| (point(middle.stride, inputs, outputs), norm(outputs)));
         match config.block {
             BlockKind::Basic => Self {
-                conv1: middle.init(inputs, width, device),
+                conv1: ConvolutionConfig { inputs, ..middle }.init(device),
                 bn1: norm(width),
-                conv2: Convolution { stride: 1, ..middle }.init(width, outputs, device),
+                conv2: ConvolutionConfig { outputs, stride: 1, ..middle }.init(device),
                 bn2: norm(outputs),
                 conv3: None,
                 bn3: None,
@@ -70,7 +47,7 @@ impl Block {
             BlockKind::Bottleneck => Self {
                 conv1: point(1, inputs, width),
                 bn1: norm(width),
-                conv2: middle.init(width, width, device),
+                conv2: middle.init(device),
                 bn2: norm(width),
                 conv3: Some(point(1, width, outputs)),
                 bn3: Some(norm(outputs)),
@@ -81,18 +58,27 @@ impl Block {
 
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => conv_bn(x.clone(), conv, norm, AfterConv::default()),
+            Some((conv, norm)) => conv.forward_norm(x.clone(), norm, AfterConv::default()),
             None => x.clone(),
         };
         let between = || AfterConv { residual: None, relu: true };
         let last = AfterConv { residual: Some(shortcut), relu: true };
-        let x = conv_bn(x, &self.conv1, &self.bn1, between());
+        let x = self.conv1.forward_norm(x, &self.bn1, between());
         match (&self.conv3, &self.bn3) {
             (Some(conv3), Some(bn3)) => {
-                let x = conv_bn(x, &self.conv2, &self.bn2, between());
-                conv_bn(x, conv3, bn3, last)
+                let x = self.conv2.forward_norm(x, &self.bn2, between());
+                conv3.forward_norm(x, bn3, last)
             }
-            _ => conv_bn(x, &self.conv2, &self.bn2, last),
+            _ => self.conv2.forward_norm(x, &self.bn2, last),
         }
+    }
+}
+
+impl PrepareInference for Block {
+    fn prepare_inference(&mut self) {
+        self.conv1.prepare_inference();
+        self.conv2.prepare_inference();
+        self.conv3.prepare_inference();
+        self.downsample.iter_mut().for_each(|(conv, _)| conv.prepare_inference());
     }
 }

@@ -5,15 +5,14 @@ mod block;
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, assert_shape};
 
-use self::block::{Block, Convolution};
+use self::block::Block;
 use crate::checkpoint::{Rule, ignore, within};
 use crate::frozen_batch_norm::{Affine, FrozenBatchNorm};
-use crate::layers::{AfterConv, Dense, PrepareInference, conv_bn};
+use crate::layers::{AfterConv, Convolution, ConvolutionConfig, Dense, PrepareInference};
 
 /// Names of torchvision's ResNets, for one with a classifier.
 pub const KEYS: &[Rule] = &[ignore(r"\.num_batches_tracked$", "a counter that inference never reads")];
@@ -100,9 +99,8 @@ impl ResNetConfig {
     /// If basic blocks are to be dilated: no such model exists.
     pub fn init(&self, device: &Device) -> ResNet {
         assert!(!self.dilate_last || self.block == BlockKind::Bottleneck, "only bottlenecks are dilated");
-        let convolution = Convolution { kernel: 7, stride: 2, dilation: 1 };
         ResNet {
-            conv1: convolution.init(3, self.width, device),
+            conv1: ConvolutionConfig::same(3, self.width, 7).with_stride(2).init(device),
             bn1: self.norm(self.width, device),
             layer1: self.stage(0, device),
             layer2: self.stage(1, device),
@@ -127,7 +125,8 @@ impl ResNetConfig {
             // The first block keeps the dilation of the stage before it.
             let (inputs, stride, dilation) =
                 if position == 0 { (inputs, stride, 1) } else { (outputs, 1, if dilated { 2 } else { 1 }) };
-            Block::new(self, [inputs, width, outputs], Convolution { kernel: 3, stride, dilation }, device)
+            let middle = ConvolutionConfig::same(width, width, 3).with_stride(stride).with_dilation(dilation);
+            Block::new(self, [inputs, width, outputs], middle, device)
         };
         (0..self.layers[index]).map(block).collect()
     }
@@ -136,7 +135,7 @@ impl ResNetConfig {
 /// An image backbone, with a classifier if so configured.
 #[derive(Module, Debug)]
 pub struct ResNet {
-    conv1: Conv2d,
+    conv1: Convolution,
     bn1: FrozenBatchNorm,
     layer1: Vec<Block>,
     layer2: Vec<Block>,
@@ -184,7 +183,7 @@ impl ResNet {
 
     /// A quarter of the resolution: convolution and maximum, stride 2 each.
     fn stem(&self, image: Tensor<4>) -> Tensor<4> {
-        let x = conv_bn(image, &self.conv1, &self.bn1, AfterConv { residual: None, relu: true });
+        let x = self.conv1.forward_norm(image, &self.bn1, AfterConv { residual: None, relu: true });
         let options = MaxPoolOptions {
             kernel_size: [3, 3],
             stride: [2, 2],
@@ -198,6 +197,10 @@ impl ResNet {
 
 impl PrepareInference for ResNet {
     fn prepare_inference(&mut self) {
+        self.conv1.prepare_inference();
+        for stage in [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4] {
+            stage.prepare_inference();
+        }
         self.fc.prepare_inference();
     }
 }

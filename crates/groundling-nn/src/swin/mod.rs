@@ -16,11 +16,9 @@ pub use window::{WindowAttention, relative_position_index, shift_regions_differ}
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
-use groundling_kernels::{ConvEpilogue, ConvOptions, conv2d};
 
-use crate::layers::{Dense, PrepareInference, TokenNorm};
+use crate::layers::{Convolution, ConvolutionConfig, Dense, PrepareInference, TokenNorm};
 
 /// Sizes of a Swin.
 #[derive(Config, Debug, PartialEq)]
@@ -88,12 +86,14 @@ impl SwinConfig {
     /// If the heads do not divide the channels of their stage, or a size is 0.
     pub fn init(&self, device: &Device) -> Swin {
         let norm = |stage: usize| TokenNorm::new(self.channels()[stage], self.epsilon, device);
-        let patches = Conv2dConfig::new([self.in_channels, self.embed_dim], [self.patch; 2]);
+        let patches = ConvolutionConfig {
+            stride: self.patch,
+            padding: 0,
+            bias: true,
+            ..ConvolutionConfig::same(self.in_channels, self.embed_dim, self.patch)
+        };
         Swin {
-            patch_embed: PatchEmbed {
-                proj: patches.with_stride([self.patch; 2]).init(device),
-                norm: self.patch_norm.then(|| norm(0)),
-            },
+            patch_embed: PatchEmbed { proj: patches.init(device), norm: self.patch_norm.then(|| norm(0)) },
             layers: (0..4).map(|stage| self.stage(stage, device)).collect(),
             norm0: norm(0),
             norm1: norm(1),
@@ -198,7 +198,7 @@ impl Swin {
 /// Patches of an image as tokens.
 #[derive(Module, Debug)]
 pub struct PatchEmbed {
-    proj: Conv2d,
+    proj: Convolution,
     norm: Option<TokenNorm>,
 }
 
@@ -210,13 +210,10 @@ impl PatchEmbed {
     /// If the image has other channels than the configuration.
     pub fn forward(&self, image: Tensor<4>) -> TokenMap {
         let [_, _, h, w] = image.dims();
-        let [patch, _] = self.proj.kernel_size;
+        let [_, _, patch, _] = self.proj.weight.dims();
         let image = pad_end(image, 2, h.next_multiple_of(patch) - h);
         let image = pad_end(image, 3, w.next_multiple_of(patch) - w);
-        let options = ConvOptions { stride: self.proj.stride, ..ConvOptions::default() };
-        let shift = self.proj.bias.as_ref().map(|bias| bias.val());
-        let epilogue = ConvEpilogue { shift, ..ConvEpilogue::default() };
-        let map = TokenMap::from_image(conv2d(image, self.proj.weight.val(), epilogue, options));
+        let map = TokenMap::from_image(self.proj.forward(image));
         match &self.norm {
             Some(norm) => TokenMap { tokens: norm.forward(map.tokens), ..map },
             None => map,
@@ -285,6 +282,7 @@ fn pad_end<const D: usize>(x: Tensor<D>, axis: usize, count: usize) -> Tensor<D>
 
 impl PrepareInference for Swin {
     fn prepare_inference(&mut self) {
+        self.patch_embed.proj.prepare_inference();
         for stage in &mut self.layers {
             stage.blocks.prepare_inference();
             stage.downsample.iter_mut().for_each(|merging| merging.reduction.prepare_inference());

@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
+use groundling_kernels::{AttentionBias, attention};
 
-use crate::attention::{AttentionBias, attention_weights};
 use crate::layers::{Dense, PrepareInference};
 
 /// Scaled dot-product attention among the tokens of a window (Liu et al. 2021, Eq. 4).
@@ -47,31 +47,27 @@ impl WindowAttention {
         let [b, n, d] = x.dims();
         let (heads, width) = (self.heads, d / self.heads);
         assert_shape!(x, [b, self.window * self.window, d]);
+        if let Some(mask) = mask {
+            let [windows, _, _] = mask.dims();
+            assert_shape!(mask, [windows, n, n]);
+            assert!(b.is_multiple_of(windows), "{b} windows for a mask of {windows}");
+        }
         // [3, B, G, N, E]
         let qkv = self.qkv.forward(x).reshape([b, n, 3, heads, width]).permute([2, 0, 3, 1, 4]);
         let part = |index: usize| qkv.clone().narrow(0, index, 1).reshape([b, heads, n, width]);
-        let bias = self.bias(mask, b);
-        let weights = attention_weights(part(0), part(1), (width as f64).powf(-0.5), bias);
-        let context = weights.matmul(part(2)).swap_dims(1, 2).reshape([b, n, d]);
+        let bias = AttentionBias { pair: Some(self.position_bias()), mask: mask.cloned(), ..AttentionBias::none() };
+        let context = attention(part(0), part(1), part(2), (width as f64).powf(-0.5), bias);
+        let context = context.swap_dims(1, 2).reshape([b, n, d]);
         self.proj.forward(context)
     }
 
-    /// Bias of the positions, `[1, G, N, N]`, plus the mask of each window, `[B, G, N, N]`.
-    fn bias(&self, mask: Option<&Tensor<3>>, batch: usize) -> AttentionBias {
+    /// What is added to the scores for the positions, `[1, G, N, N]`.
+    fn position_bias(&self) -> Tensor<4> {
         let table = self.relative_position_bias_table.val();
         let n = self.window * self.window;
         let index = relative_position_index(self.window);
         let index = Tensor::<1, Int>::from_data(TensorData::new(index, [n * n]), &table.device());
-        let bias = table.select(0, index).reshape([n, n, self.heads]).permute([2, 0, 1]).unsqueeze::<4>();
-        AttentionBias::Additive(match mask {
-            None => bias,
-            Some(mask) => {
-                let [windows, _, _] = mask.dims();
-                assert_shape!(mask, [windows, n, n]);
-                assert!(batch.is_multiple_of(windows), "{batch} windows for a mask of {windows}");
-                (bias + mask.clone().unsqueeze_dim::<4>(1)).repeat_dim(0, batch / windows)
-            }
-        })
+        table.select(0, index).reshape([n, n, self.heads]).permute([2, 0, 1]).unsqueeze::<4>()
     }
 }
 

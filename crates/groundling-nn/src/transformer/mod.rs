@@ -119,7 +119,7 @@ pub struct Tokens {
 impl Tokens {
     /// Tokens without positions, all of them real.
     pub fn new(values: Tensor<3>) -> Self {
-        Self { values, position: None, bias: AttentionBias::None }
+        Self { values, position: None, bias: AttentionBias::none() }
     }
 
     /// With positions.

@@ -110,7 +110,7 @@ fn scene(device: &Device) -> Scene {
 
 impl Scene {
     fn memory(&self) -> Tokens {
-        Tokens::new(self.x.clone()).at(self.position.clone()).masked(AttentionBias::Padding(self.padding.clone()))
+        Tokens::new(self.x.clone()).at(self.position.clone()).masked(AttentionBias::padding(self.padding.clone()))
     }
 
     fn asked(&self) -> Tokens {

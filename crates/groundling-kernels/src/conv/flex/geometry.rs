@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::conv::ConvOptions;
 use crate::isa::Isa;
-use crate::simd::{blocks, multiversion};
+use crate::simd::{Simd, blocks, multiversion};
 
 /// Sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -95,11 +95,13 @@ impl Geometry {
         turned
     }
 
-    /// What tap `k` of a group sees at the output pixels `columns`, zeros outside the image.
+    /// What tap `k` of a group sees at the output pixels `columns`, zeros outside the image: `width` values to each panel, `stride` apart,
+    /// the last one filled up with zeros.
     ///
     /// # Safety
-    /// `to` is valid for `columns.len()` elements.
+    /// `to` is valid for the panels that `columns` need; the machine has `isa`.
     #[inline]
+    #[allow(clippy::too_many_arguments)]
     pub(crate) unsafe fn see(
         &self,
         isa: Isa,
@@ -108,19 +110,13 @@ impl Geometry {
         group: usize,
         k: usize,
         columns: Range<usize>,
-        to: *mut f32,
+        to: Panels,
     ) {
         let taps = self.kernel[0] * self.kernel[1];
         let (channel, tap) = (k / taps, k % taps);
         let plane = self.input[0] * self.input[1];
         let at = ((image * self.groups + group) * self.inputs_per_group() + channel) * plane;
-        let source = &x[at..at + plane];
-        if taps == 1 && self.options.stride == [1, 1] && self.options.padding == [0, 0] {
-            let source = &source[columns];
-            // SAFETY: as many elements as columns.
-            return unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), to, source.len()) };
-        }
-        see_tap(isa, self, source, tap / self.kernel[1], tap % self.kernel[1], columns, to);
+        see_tap(isa, self, &x[at..at + plane], tap / self.kernel[1], tap % self.kernel[1], columns, to);
     }
 
     /// Adds what a tap gave, one value for each output pixel, to the input pixels that it looked at.
@@ -158,48 +154,106 @@ impl Geometry {
     }
 }
 
+/// Where the values of one row go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panels {
+    pub(crate) data: *mut f32,
+    /// Values for each panel.
+    pub(crate) width: usize,
+    /// From one panel to the next.
+    pub(crate) stride: usize,
+}
+
 multiversion! {
-    fn see_tap<S>(geometry: &Geometry, plane: &[f32], ky: usize, kx: usize, columns: Range<usize>, to: *mut f32) {
-        let (width, input_width, stride) = (geometry.output[1], geometry.input[1], geometry.options.stride[1]);
-        let valid = geometry.valid(kx);
-        let mut to = to;
-        let (mut oy, mut ox, mut left) = (columns.start / width, columns.start % width, columns.len());
-        while left > 0 {
-            let end = (ox + left).min(width);
-            let count = end - ox;
-            let (start, stop) = (valid.start.clamp(ox, end), valid.end.clamp(ox, end));
-            match geometry.row(oy, ky) {
+    fn see_tap<S>(geometry: &Geometry, plane: &[f32], ky: usize, kx: usize, columns: Range<usize>, to: Panels) {
+        let row = Row {
+            geometry,
+            plane: plane.as_ptr(),
+            width: geometry.output[1],
+            input_width: geometry.input[1],
+            step: geometry.options.stride[1],
+            valid: geometry.valid(kx),
+            ky,
+            kx,
+        };
+        let (mut oy, mut ox) = (columns.start / row.width, columns.start % row.width);
+        let mut y = geometry.row(oy, ky);
+        for (panel, start) in columns.clone().step_by(to.width).enumerate() {
+            let to_panel = to.data.add(panel * to.stride);
+            let count = (columns.end - start).min(to.width);
+            let whole = count == to.width && ox >= row.valid.start && ox + count <= row.valid.end;
+            if let Some(y) = y && whole {
+                // The usual case: all inside one row of the image.
+                row.copy::<S>(y, ox, count, to_panel);
+                ox += count;
+            } else {
+                let (mut done, mut left) = (0, count);
+                while left > 0 {
+                    let part = left.min(row.width - ox);
+                    row.piece::<S>(y, ox, part, to_panel.add(done));
+                    done += part;
+                    left -= part;
+                    ox += part;
+                    if ox == row.width && left > 0 {
+                        (oy, ox) = (oy + 1, 0);
+                        y = geometry.row(oy, ky);
+                    }
+                }
+                zero(to_panel.add(count), to.width - count);
+            }
+            if ox == row.width {
+                (oy, ox) = (oy + 1, 0);
+                y = geometry.row(oy, ky);
+            }
+        }
+    }
+}
+
+/// One tap on its way over the output.
+struct Row<'a> {
+    geometry: &'a Geometry,
+    plane: *const f32,
+    width: usize,
+    input_width: usize,
+    step: usize,
+    valid: Range<usize>,
+    ky: usize,
+    kx: usize,
+}
+
+impl Row<'_> {
+    /// `count` values from output column `ox` on, all inside row `y` of the image.
+    #[inline(always)]
+    unsafe fn copy<S: Simd>(&self, y: usize, ox: usize, count: usize, to: *mut f32) {
+        unsafe {
+            let from = self.plane.add(y * self.input_width + self.geometry.column(ox, self.kx));
+            match self.step {
+                1 => blocks::<S>(
+                    count,
+                    |i| S::store(to.add(i), S::load(from.add(i))),
+                    |i, n| S::store_part(to.add(i), S::load_part(from.add(i), n), n),
+                ),
+                // A constant step lets the compiler pick every other value of two vectors.
+                2 => (0..count).for_each(|i| *to.add(i) = *from.add(2 * i)),
+                step => (0..count).for_each(|i| *to.add(i) = *from.add(step * i)),
+            }
+        }
+    }
+
+    /// `count` values from output column `ox` of a row of the output, which sees row `y` of the image or nothing.
+    #[inline(always)]
+    unsafe fn piece<S: Simd>(&self, y: Option<usize>, ox: usize, count: usize, to: *mut f32) {
+        debug_assert!(self.ky < self.geometry.kernel[0]);
+        let (start, stop) = (self.valid.start.clamp(ox, ox + count), self.valid.end.clamp(ox, ox + count));
+        unsafe {
+            match y {
                 Some(y) if start < stop => {
                     zero(to, start - ox);
-                    let from = geometry.column(start, kx);
-                    assert!(from + (stop - start - 1) * stride < input_width);
-                    let from = plane.as_ptr().add(y * input_width + from);
-                    let to = to.add(start - ox);
-                    if stride == 1 {
-                        // In place of a call: rows of small maps have a vector or two.
-                        blocks::<S>(
-                            stop - start,
-                            |i| S::store(to.add(i), S::load(from.add(i))),
-                            |i, n| S::store_part(to.add(i), S::load_part(from.add(i), n), n),
-                        );
-                    } else if stride == 2 {
-                        // A constant step lets the compiler pick every other value of two vectors.
-                        for i in 0..stop - start {
-                            *to.add(i) = *from.add(2 * i);
-                        }
-                    } else {
-                        for i in 0..stop - start {
-                            *to.add(i) = *from.add(stride * i);
-                        }
-                    }
-                    zero(to.add(stop - start), end - stop);
+                    self.copy::<S>(y, start, stop - start, to.add(start - ox));
+                    zero(to.add(stop - ox), ox + count - stop);
                 }
                 _ => zero(to, count),
             }
-            to = to.add(count);
-            left -= count;
-            ox = 0;
-            oy += 1;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use groundling_nn::bert::{BertConfig, BertInput};
+use groundling_nn::layers::PrepareInference;
 use groundling_testkit::{Array, Case, Folder};
 use serde::Deserialize;
 
@@ -74,7 +75,9 @@ fn bert() {
     for case in Folder::open("bert").of_kinds(&["bert"], 3) {
         let device = support::device(case);
         let config = config(case);
-        let (model, _) = support::filled(config.init(&device), case, keys(&config), config.keys());
+        let (mut model, _) = support::filled(config.init(&device), case, keys(&config), config.keys());
+        // With gradients the plain weights are used, without them the rearranged ones.
+        model.prepare_inference();
         let output = model.forward(BertInput {
             ids: support::ints(&case.input("ids"), &device),
             types: Some(support::ints(&case.input("types"), &device)),

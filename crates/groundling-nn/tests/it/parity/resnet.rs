@@ -1,5 +1,6 @@
 //! ResNets in torchvision's layout: maps, scores, gradients.
 
+use groundling_nn::layers::PrepareInference;
 use groundling_nn::resnet::{BlockKind, ResNetConfig};
 use groundling_testkit::{Array, Case, Folder};
 use serde::Deserialize;
@@ -42,7 +43,9 @@ fn resnet() {
             }
             (key, shape)
         });
-        let (model, _) = support::filled(config.init(&device), case, keys, config.keys());
+        let (mut model, _) = support::filled(config.init(&device), case, keys, config.keys());
+        // With gradients the plain weights are used, without them the rearranged ones.
+        model.prepare_inference();
         let maps = model.forward(support::tensor(&case.input("image"), &device));
         let logits = model.classify(&maps).unwrap();
         let mut report = case.report();

@@ -76,7 +76,7 @@ fn detr_encoder() {
         let flat = |map: Tensor<4>| map.reshape([b, d, h * w]).swap_dims(1, 2); // [B, L, D]
         let tokens = Tokens::new(flat(tensor(&case.input("src"), &device)))
             .at(flat(position))
-            .masked(AttentionBias::Padding(padding.reshape([b, h * w])));
+            .masked(AttentionBias::padding(padding.reshape([b, h * w])));
         let (layers, memory) = encoder.forward_with_maps(tokens);
         // The reference has tokens first.
         for (index, layer) in layers.into_iter().enumerate() {
@@ -109,7 +109,7 @@ fn fusion_encoder() {
         let position = tensor::<3>(&case.input("pos"), &device).swap_dims(0, 1);
         let padding = bools::<2>(&case.input("pad_mask"), &device);
         let values = src.clone().swap_dims(0, 1);
-        let tokens = Tokens::new(values.clone()).at(position.clone()).masked(AttentionBias::Padding(padding.clone()));
+        let tokens = Tokens::new(values.clone()).at(position.clone()).masked(AttentionBias::padding(padding.clone()));
         let (layers, out) = encoder.forward_with_maps(tokens);
 
         let mut report = case.report();

@@ -1,0 +1,490 @@
+//! Attention on slices.
+//!
+//! One head of one element of the batch at a time: its keys are laid out so that vectors run over keys, then tiles of queries
+//! go through product, softmax and product while they are in cache. The matrix of logits exists a tile at a time only.
+
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+use rayon::prelude::*;
+
+use super::product::product;
+use super::tiles::{Slopes, TileTerms, copy_rows, dots, gradient, padded, softmax, spread, transpose};
+use super::{AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, composed};
+use crate::flex;
+use crate::isa::Isa;
+use crate::maybe::MaybeTensor;
+
+impl AttentionOps for Flex {
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        terms: AttentionTerms<Self>,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        if !takes([&q, &k, &v], &terms) {
+            return composed::attention::<Self>(q, k, v, terms, scale);
+        }
+        let (q, k, v) = (rows_in_order(q), rows_in_order(k), rows_in_order(v));
+        let terms = Terms::new(&terms);
+        let job = Job::new(&q, &k, Some(&v), &terms, scale as f32);
+        let mut out = flex::unset(job.b * job.n * job.g * job.f);
+        let mut log_sums = flex::unset(job.b * job.g * job.n);
+        {
+            let (out, log_sums) = (Shared::new(&mut out), Shared::new(&mut log_sums));
+            let parts = job.parts();
+            job.each(job.b * job.g * parts, |task, scratch| {
+                let (head, part) = (task / parts, task % parts);
+                let rows = part * job.n / parts..(part + 1) * job.n / parts;
+                job.forward(head / job.g, head % job.g, rows, scratch, &out, &log_sums);
+            });
+        }
+        (by_head(out, [job.b, job.n, job.g, job.f]), flex::tensor(log_sums, [job.b, job.g, job.n]))
+    }
+
+    fn fused_attention_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        terms: AttentionTerms<Self>,
+        scale: f64,
+        out: FloatTensor<Self>,
+        log_sum: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        wanted: BiasGrads,
+    ) -> AttentionGrads<Self> {
+        if !takes([&q, &k, &v, &out, &log_sum, &grad], &terms) {
+            return composed::attention_backward::<Self>([q, k, v], terms, scale, [out, log_sum, grad], wanted);
+        }
+        let (q, k, v) = (rows_in_order(q), rows_in_order(k), rows_in_order(v));
+        let (out, grad, log_sum) = (rows_in_order(out), rows_in_order(grad), flex::in_order(log_sum));
+        let terms = Terms::new(&terms);
+        let job = Job::new(&q, &k, Some(&v), &terms, scale as f32);
+        let results = Results { out: Heads::new(&out), grad: Heads::new(&grad), log_sums: flex::slice(&log_sum) };
+        job.backward_all(&results, wanted)
+    }
+}
+
+/// True if the kernels can take these. Empty ones are left to the composed body, which knows them.
+fn takes<'a>(tensors: impl IntoIterator<Item = &'a FlexTensor>, terms: &'a AttentionTerms<Flex>) -> bool {
+    let terms = [&terms.pair, &terms.mask, &terms.key].map(|term| term.as_option());
+    tensors
+        .into_iter()
+        .chain(terms.into_iter().flatten())
+        .all(|tensor| tensor.dtype() == DType::F32 && tensor.layout().num_elements() > 0)
+}
+
+/// The same tensor with the elements of the last dimension side by side, copied only if they are not.
+fn rows_in_order(tensor: FlexTensor) -> FlexTensor {
+    let (shape, strides) = (tensor.layout().shape(), tensor.layout().strides());
+    let last = strides.len() - 1;
+    let in_order = (shape[last] == 1 || strides[last] == 1) && strides.iter().all(|stride| *stride >= 0);
+    if in_order { tensor } else { tensor.to_contiguous() }
+}
+
+/// A `[B, G, N, E]` view of elements that lie as `[B, N, G, E]`.
+fn by_head(values: Vec<f32>, [b, n, g, e]: [usize; 4]) -> FlexTensor {
+    let strides = [n * g * e, e, g * e, 1].map(|stride| stride as isize);
+    flex::tensor(values, [b, n, g, e]).with_layout(Layout::new(Shape::from([b, g, n, e]), strides.to_vec(), 0))
+}
+
+/// A `[B, G, rows, width]` tensor whose rows are in order.
+#[derive(Clone, Copy)]
+struct Heads<'a> {
+    data: &'a [f32],
+    steps: [usize; 3],
+}
+
+impl<'a> Heads<'a> {
+    fn new(tensor: &'a FlexTensor) -> Self {
+        let layout = tensor.layout();
+        let strides = layout.strides();
+        Self {
+            data: &tensor.storage::<f32>()[layout.start_offset()..],
+            steps: [strides[0] as usize, strides[1] as usize, strides[2] as usize],
+        }
+    }
+
+    /// From this row on.
+    fn rows(&self, b: usize, g: usize, row: usize) -> &'a [f32] {
+        &self.data[b * self.steps[0] + g * self.steps[1] + row * self.steps[2]..]
+    }
+
+    fn step(&self) -> usize {
+        self.steps[2]
+    }
+}
+
+/// The biases in order.
+struct Terms {
+    pair: Option<FlexTensor>,
+    mask: Option<FlexTensor>,
+    key: Option<FlexTensor>,
+}
+
+impl Terms {
+    fn new(terms: &AttentionTerms<Flex>) -> Self {
+        let in_order = |term: &MaybeTensor<Flex>| term.as_option().cloned().map(flex::in_order);
+        Self { pair: in_order(&terms.pair), mask: in_order(&terms.mask), key: in_order(&terms.key) }
+    }
+}
+
+/// Output, its gradient and the logarithms of sums, for the backward pass.
+struct Results<'a> {
+    out: Heads<'a>,
+    grad: Heads<'a>,
+    log_sums: &'a [f32],
+}
+
+/// Results that threads write at places of their own.
+#[derive(Clone, Copy)]
+struct Shared {
+    at: *mut f32,
+    len: usize,
+}
+
+// SAFETY: tasks write disjoint ranges, which each use states.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn new(values: &mut [f32]) -> Self {
+        Self { at: values.as_mut_ptr(), len: values.len() }
+    }
+
+    /// # Safety
+    /// No other task may hold an overlapping range, and the values must outlive this.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn range(&self, start: usize, len: usize) -> &mut [f32] {
+        assert!(start + len <= self.len);
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(start), len) }
+    }
+}
+
+/// Sixteen elements on a cache line of their own.
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line(#[allow(dead_code, reason = "read as a slice of f32")] [f32; 16]);
+
+/// Memory of one thread for one head; kept for the next.
+#[derive(Default)]
+struct Scratch(Vec<Line>);
+
+impl Scratch {
+    /// Pieces of these lengths, each beginning on a cache line, with whatever is in them.
+    fn pieces<const P: usize>(&mut self, lens: [usize; P]) -> [&mut [f32]; P] {
+        let lens = lens.map(padded);
+        let lines = lens.iter().sum::<usize>() / 16;
+        if self.0.len() < lines {
+            self.0.resize(lines, Line([0.0; 16]));
+        }
+        // SAFETY: a line is sixteen `f32` without gaps.
+        let mut rest: &mut [f32] =
+            unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) };
+        lens.map(|len| {
+            let (piece, after) = std::mem::take(&mut rest).split_at_mut(len);
+            rest = after;
+            piece
+        })
+    }
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+}
+
+/// Multiplications below which a second thread costs more than it saves.
+const PARALLEL: usize = 1 << 19;
+
+/// Elements of a tile of logits, at most: it stays in the second cache beside keys and values.
+const TILE: usize = 32 * 1024;
+
+/// Sizes and inputs.
+struct Job<'a> {
+    isa: Isa,
+    b: usize,
+    g: usize,
+    n: usize,
+    l: usize,
+    e: usize,
+    f: usize,
+    scale: f32,
+    q: Heads<'a>,
+    k: Heads<'a>,
+    v: Heads<'a>,
+    terms: &'a Terms,
+    /// Queries at a time.
+    tile: usize,
+    /// Distance of rows whose elements are keys.
+    wide: usize,
+}
+
+impl<'a> Job<'a> {
+    fn new(q: &'a FlexTensor, k: &'a FlexTensor, v: Option<&'a FlexTensor>, terms: &'a Terms, scale: f32) -> Self {
+        let [b, g, n, e] = q.layout().shape().dims();
+        let [_, _, l, f] = v.unwrap_or(k).layout().shape().dims();
+        let wide = spread(l);
+        let tile = (TILE / wide / 8 * 8).clamp(8, 64).min(n);
+        let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v.unwrap_or(k)));
+        Self { isa: Isa::detect(), b, g, n, l, e, f, scale, q, k, v, terms, tile, wide }
+    }
+
+    /// Calls `work` for every task, on several threads if that pays.
+    fn each(&self, tasks: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
+        let work = |task: usize| SCRATCH.with_borrow_mut(|scratch| work(task, scratch));
+        let products = self.b * self.g * self.n * self.l * (self.e + self.f);
+        if products < PARALLEL || tasks < 2 || rayon::current_num_threads() < 2 {
+            (0..tasks).for_each(work);
+        } else {
+            (0..tasks).into_par_iter().for_each(work);
+        }
+    }
+
+    /// Into how many parts the queries of a head are cut, so that there are tasks enough for many threads. Depends on sizes only: so do results.
+    fn parts(&self) -> usize {
+        (16 / (self.b * self.g)).min(self.n / 128).max(1)
+    }
+
+    /// The key bias of one element of the batch, `-inf` after the last key.
+    fn key_row(&self, b: usize, row: &mut [f32]) {
+        match &self.terms.key {
+            Some(key) => row[..self.l].copy_from_slice(&flex::slice(key)[b * self.l..][..self.l]),
+            None => row[..self.l].fill(0.0),
+        }
+        row[self.l..].fill(f32::NEG_INFINITY);
+    }
+
+    /// The other biases from this query on.
+    fn tile_terms<'s>(&'s self, b: usize, g: usize, row: usize, key: &'s [f32]) -> TileTerms<'s> {
+        let pair = self.terms.pair.as_ref().map(|pair| &flex::slice(pair)[self.pair_entry(b, g) * self.n * self.l..]);
+        let mask = self.terms.mask.as_ref().map(|mask| {
+            let entries = mask.layout().shape()[0];
+            &flex::slice(mask)[(b % entries) * self.n * self.l..]
+        });
+        let from_row = |term: &'s [f32]| &term[row * self.l..];
+        TileTerms { key, pair: pair.map(from_row), mask: mask.map(from_row) }
+    }
+
+    /// Which `[N, L]` matrix of the pair bias a head uses.
+    fn pair_entry(&self, b: usize, g: usize) -> usize {
+        let [entries, heads] = self.pair_sizes();
+        (b % entries) * heads + g % heads
+    }
+
+    /// Windows and heads of the pair bias.
+    fn pair_sizes(&self) -> [usize; 2] {
+        let shape = self.terms.pair.as_ref().expect("there is a pair bias").layout().shape();
+        [shape[0], shape[1]]
+    }
+
+    fn forward(
+        &self,
+        b: usize,
+        g: usize,
+        rows: std::ops::Range<usize>,
+        scratch: &mut Scratch,
+        out: &Shared,
+        log_sums: &Shared,
+    ) {
+        let (isa, wide, f) = (self.isa, self.wide, padded(self.f));
+        let [keys, values, key, tile, sums, inverse] =
+            scratch.pieces([self.e * wide, self.l * f, padded(self.l), self.tile * wide, self.tile * f, self.tile]);
+        transpose(self.k.rows(b, g, 0), self.k.step(), self.l, self.e, keys, wide);
+        copy_rows(isa, self.v.rows(b, g, 0), self.v.step(), self.l, self.f, values, f, true, 1.0);
+        self.key_row(b, key);
+        for start in rows.clone().step_by(self.tile) {
+            let count = self.tile.min(rows.end - start);
+            let q_steps = [self.q.step(), 1];
+            let columns = padded(self.l);
+            product(isa, [count, columns, self.e], self.q.rows(b, g, start), q_steps, keys, wide, tile, wide, false);
+            // SAFETY: every task has queries of its own.
+            let logs = unsafe { log_sums.range((b * self.g + g) * self.n + start, count) };
+            let terms = self.tile_terms(b, g, start, key);
+            softmax(isa, tile, wide, self.l, self.scale, &terms, &mut inverse[..count], logs);
+            product(isa, [count, f, self.l], tile, [wide, 1], values, f, sums, f, false);
+            for row in 0..count {
+                // SAFETY: as above.
+                let to = unsafe { out.range(((b * self.n + start + row) * self.g + g) * self.f, self.f) };
+                copy_rows(isa, &sums[row * f..], f, 1, self.f, to, self.f, false, inverse[row]);
+            }
+        }
+    }
+
+    fn backward_all(&self, results: &Results<'_>, wanted: BiasGrads) -> AttentionGrads<Flex> {
+        let Self { b, g, n, l, e, f, .. } = *self;
+        let parts = if wanted.pair { 1 } else { self.parts() };
+        let mut dq = flex::unset(b * n * g * e);
+        let mut dk = flex::unset(parts * b * l * g * e);
+        let mut dv = flex::unset(parts * b * l * g * f);
+        let mut key = if wanted.key { flex::unset(parts * b * g * l) } else { Vec::new() };
+        let mut pair = Vec::new();
+        {
+            let to = Gradients {
+                q: Shared::new(&mut dq),
+                k: Shared::new(&mut dk),
+                v: Shared::new(&mut dv),
+                key: Shared::new(&mut key),
+            };
+            if wanted.pair {
+                pair = self.backward_with_pair(results, &to);
+            } else {
+                self.each(b * g * parts, |task, scratch| {
+                    let (head, part) = (task / parts, task % parts);
+                    let rows = part * n / parts..(part + 1) * n / parts;
+                    self.backward([head / g, head % g, part], rows, results, scratch, &to, &mut []);
+                });
+            }
+        }
+        let pair = wanted.pair.then(|| {
+            let [entries, heads] = self.pair_sizes();
+            flex::tensor(pair, [entries, heads, n, l])
+        });
+        let key = wanted.key.then(|| {
+            let mut sums = vec![0.0; b * l];
+            let per_head = sum_parts(key, parts);
+            for (sums, heads) in sums.chunks_exact_mut(l).zip(per_head.chunks_exact(g * l)) {
+                heads.chunks_exact(l).for_each(|head| sums.iter_mut().zip(head).for_each(|(sum, value)| *sum += value));
+            }
+            flex::tensor(sums, [b, l])
+        });
+        AttentionGrads {
+            q: by_head(dq, [b, n, g, e]),
+            k: by_head(sum_parts(dk, parts), [b, l, g, e]),
+            v: MaybeTensor::Given(by_head(sum_parts(dv, parts), [b, l, g, f])),
+            pair: pair.into(),
+            key: key.into(),
+        }
+    }
+
+    /// The gradient of the pair bias: what uses the same matrix is summed in one task, in order, or in a few whose sums are added in order.
+    fn backward_with_pair(&self, results: &Results<'_>, to: &Gradients) -> Vec<f32> {
+        let [entries, heads] = self.pair_sizes();
+        let (matrices, size) = (entries * heads, self.n * self.l);
+        let users = self.b * self.g / matrices;
+        let parts = 16usize.div_ceil(matrices).min(users);
+        let mut sums = vec![0.0; parts * matrices * size];
+        {
+            let sums = Shared::new(&mut sums);
+            self.each(matrices * parts, |task, scratch| {
+                let (matrix, part) = (task % matrices, task / matrices);
+                // SAFETY: one matrix and part for each task.
+                let sum = unsafe { sums.range(task * size, size) };
+                for user in part * users / parts..(part + 1) * users / parts {
+                    // Users are numbered with heads fastest where they share a matrix.
+                    let shared = self.g / heads;
+                    let b = user / shared * entries + matrix / heads;
+                    let g = if heads == 1 { user % shared } else { matrix % heads };
+                    self.backward([b, g, 0], 0..self.n, results, scratch, to, sum);
+                }
+            });
+        }
+        sum_parts(sums, parts)
+    }
+
+    fn backward(
+        &self,
+        [b, g, part]: [usize; 3],
+        rows: std::ops::Range<usize>,
+        results: &Results<'_>,
+        scratch: &mut Scratch,
+        to: &Gradients,
+        pair: &mut [f32],
+    ) {
+        let (isa, wide, l) = (self.isa, self.wide, self.l);
+        let (e, f, columns) = (padded(self.e), padded(self.f), padded(self.l));
+        let wants_key = to.key.len > 0;
+        let [keys, values, keys_by_row, dk, dv, tile, slopes, q, grad, dq, key, key_sum, along] = scratch.pieces([
+            self.e * wide,
+            self.f * wide,
+            l * e,
+            l * e,
+            l * f,
+            self.tile * wide,
+            self.tile * wide,
+            self.tile * e,
+            self.tile * f,
+            self.tile * e,
+            columns,
+            if wants_key { columns } else { 0 },
+            self.tile,
+        ]);
+        transpose(self.k.rows(b, g, 0), self.k.step(), l, self.e, keys, wide);
+        transpose(self.v.rows(b, g, 0), self.v.step(), l, self.f, values, wide);
+        copy_rows(isa, self.k.rows(b, g, 0), self.k.step(), l, self.e, keys_by_row, e, true, 1.0);
+        self.key_row(b, key);
+        key_sum.fill(0.0);
+        for start in rows.clone().step_by(self.tile) {
+            let count = self.tile.min(rows.end - start);
+            let (first, gradient_row) = (start == rows.start, results.grad.step());
+            copy_rows(isa, self.q.rows(b, g, start), self.q.step(), count, self.e, q, e, true, self.scale);
+            copy_rows(isa, results.grad.rows(b, g, start), gradient_row, count, self.f, grad, f, true, 1.0);
+            let along = &mut along[..count];
+            dots(isa, grad, f, results.out.rows(b, g, start), results.out.step(), self.f, along);
+            product(isa, [count, columns, self.e], q, [e, 1], keys, wide, tile, wide, false);
+            product(isa, [count, columns, self.f], grad, [f, 1], values, wide, slopes, wide, false);
+            let log_sums = &results.log_sums[(b * self.g + g) * self.n + start..][..count];
+            let terms = self.tile_terms(b, g, start, key);
+            let pair = if pair.is_empty() { &mut [] } else { &mut pair[start * l..] };
+            gradient(isa, tile, slopes, wide, l, 1.0, &terms, &Slopes { log_sums, along }, pair, key_sum);
+            product(isa, [count, e, l], slopes, [wide, 1], keys_by_row, e, dq, e, false);
+            product(isa, [l, e, count], slopes, [1, wide], q, e, dk, e, !first);
+            product(isa, [l, f, count], tile, [1, wide], grad, f, dv, f, !first);
+            // SAFETY of all four: every task has heads, or queries of a head and a part, of its own.
+            unsafe { to.q.put(isa, self, [b, start, g], self.n, count, self.e, dq, self.scale) };
+        }
+        let batch = part * self.b + b;
+        unsafe {
+            to.k.put(isa, self, [batch, 0, g], l, l, self.e, dk, 1.0);
+            to.v.put(isa, self, [batch, 0, g], l, l, self.f, dv, 1.0);
+            if wants_key {
+                to.key.range((batch * self.g + g) * l, l).copy_from_slice(&key_sum[..l]);
+            }
+        }
+    }
+}
+
+/// Where gradients go. Keys, values and key bias have one copy for each part of the queries.
+struct Gradients {
+    q: Shared,
+    k: Shared,
+    v: Shared,
+    key: Shared,
+}
+
+impl Shared {
+    /// Writes rows of [`padded`] width, times `factor`, into a `[B, rows, G, width]` tensor from `[b, row, g]` on.
+    ///
+    /// # Safety
+    /// No other task may write these rows of this head.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn put(
+        &self,
+        isa: Isa,
+        job: &Job<'_>,
+        [b, row, g]: [usize; 3],
+        rows: usize,
+        count: usize,
+        width: usize,
+        from: &[f32],
+        factor: f32,
+    ) {
+        for index in 0..count {
+            let start = ((b * rows + row + index) * job.g + g) * width;
+            let to = unsafe { self.range(start, width) };
+            copy_rows(isa, &from[index * padded(width)..], padded(width), 1, width, to, width, false, factor);
+        }
+    }
+}
+
+/// The sum of `parts` tensors that lie one after the other, in their order.
+fn sum_parts(mut values: Vec<f32>, parts: usize) -> Vec<f32> {
+    let len = values.len() / parts.max(1);
+    let (sum, others) = values.split_at_mut(len);
+    for other in others.chunks_exact(len.max(1)) {
+        sum.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
+    }
+    values.truncate(len);
+    values
+}

@@ -1,0 +1,7 @@
+//! Deformable attention on slices.
+
+use burn::backend::Flex;
+
+use super::DeformOps;
+
+impl DeformOps for Flex {}

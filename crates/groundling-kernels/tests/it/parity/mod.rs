@@ -1,0 +1,3 @@
+//! Kernels against the golden fixtures.
+
+mod focus_detr;

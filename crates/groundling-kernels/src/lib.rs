@@ -36,6 +36,7 @@ mod isa;
 mod linear;
 mod maybe;
 mod norm;
+mod recycler;
 #[cfg(feature = "flex")]
 mod simd;
 mod softmax;
@@ -51,4 +52,5 @@ pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;
 pub use norm::{NormOps, add_layer_norm, add_then_layer_norm, layer_norm};
+pub use recycler::Recycler;
 pub use softmax::{SoftmaxOps, softmax};

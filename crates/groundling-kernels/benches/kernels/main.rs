@@ -10,6 +10,10 @@ mod peer;
 
 use std::time::Instant;
 
+/// As in our programs.
+#[global_allocator]
+static MEMORY: groundling_kernels::Recycler = groundling_kernels::Recycler::new(1 << 30);
+
 /// Seconds since some moment.
 fn now(start: Instant) -> f64 {
     if std::env::var_os("GROUNDLING_CLOCK").is_none_or(|clock| clock != "cpu") {

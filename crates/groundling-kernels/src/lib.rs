@@ -30,6 +30,8 @@ mod isa;
 mod linear;
 mod maybe;
 #[cfg(feature = "flex")]
+mod shared;
+#[cfg(feature = "flex")]
 mod simd;
 
 pub use activation::{ActivationOps, gelu};

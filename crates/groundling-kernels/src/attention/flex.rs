@@ -10,11 +10,14 @@ use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
 use super::product::product;
-use super::tiles::{Slopes, TileTerms, copy_rows, dots, gradient, padded, softmax, spread, transpose};
+use super::tiles::{
+    Factors, Slopes, TileTerms, copy_rows, dots, gradient, padded, scatter_rows, softmax, spread, transpose,
+};
 use super::{AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, composed};
 use crate::flex;
 use crate::isa::Isa;
 use crate::maybe::MaybeTensor;
+use crate::shared::Shared;
 
 impl AttentionOps for Flex {
     fn fused_attention(
@@ -136,31 +139,6 @@ struct Results<'a> {
     out: Heads<'a>,
     grad: Heads<'a>,
     log_sums: &'a [f32],
-}
-
-/// Results that threads write at places of their own.
-#[derive(Clone, Copy)]
-struct Shared {
-    at: *mut f32,
-    len: usize,
-}
-
-// SAFETY: tasks write disjoint ranges, which each use states.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn new(values: &mut [f32]) -> Self {
-        Self { at: values.as_mut_ptr(), len: values.len() }
-    }
-
-    /// # Safety
-    /// No other task may hold an overlapping range, and the values must outlive this.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn range(&self, start: usize, len: usize) -> &mut [f32] {
-        assert!(start + len <= self.len);
-        unsafe { std::slice::from_raw_parts_mut(self.at.add(start), len) }
-    }
 }
 
 /// Sixteen elements on a cache line of their own.
@@ -291,8 +269,8 @@ impl<'a> Job<'a> {
         let (isa, wide, f) = (self.isa, self.wide, padded(self.f));
         let [keys, values, key, tile, sums, inverse] =
             scratch.pieces([self.e * wide, self.l * f, padded(self.l), self.tile * wide, self.tile * f, self.tile]);
-        transpose(self.k.rows(b, g, 0), self.k.step(), self.l, self.e, keys, wide);
-        copy_rows(isa, self.v.rows(b, g, 0), self.v.step(), self.l, self.f, values, f, true, 1.0);
+        transpose(isa, self.k.rows(b, g, 0), self.k.step(), self.l, self.e, keys, wide);
+        copy_rows(isa, self.v.rows(b, g, 0), self.v.step(), self.l, self.f, values, f, 1.0);
         self.key_row(b, key);
         for start in rows.clone().step_by(self.tile) {
             let count = self.tile.min(rows.end - start);
@@ -304,11 +282,9 @@ impl<'a> Job<'a> {
             let terms = self.tile_terms(b, g, start, key);
             softmax(isa, tile, wide, self.l, self.scale, &terms, &mut inverse[..count], logs);
             product(isa, [count, f, self.l], tile, [wide, 1], values, f, sums, f, false);
-            for row in 0..count {
-                // SAFETY: as above.
-                let to = unsafe { out.range(((b * self.n + start + row) * self.g + g) * self.f, self.f) };
-                copy_rows(isa, &sums[row * f..], f, 1, self.f, to, self.f, false, inverse[row]);
-            }
+            let (to, step) = ((b * self.n + start) * self.g + g, self.g * self.f);
+            let factors = Factors::Rows(&inverse[..count]);
+            scatter_rows(isa, sums, f, out, to * self.f, step, count, self.f, factors);
         }
     }
 
@@ -383,6 +359,15 @@ impl<'a> Job<'a> {
         sum_parts(sums, parts)
     }
 
+    /// Writes rows of [`padded`] width, times `factor`, into a `[B, rows, G, width]` tensor from `[b, row, g]` on.
+    ///
+    /// No other task may write these rows of this head.
+    fn put(&self, to: &Shared, [b, row, g]: [usize; 3], [rows, count, width]: [usize; 3], from: &[f32], factor: f32) {
+        let step = self.g * width;
+        let start = (b * rows + row) * step + g * width;
+        scatter_rows(self.isa, from, padded(width), to, start, step, count, width, Factors::Same(factor));
+    }
+
     fn backward(
         &self,
         [b, g, part]: [usize; 3],
@@ -394,7 +379,7 @@ impl<'a> Job<'a> {
     ) {
         let (isa, wide, l) = (self.isa, self.wide, self.l);
         let (e, f, columns) = (padded(self.e), padded(self.f), padded(self.l));
-        let wants_key = to.key.len > 0;
+        let wants_key = !to.key.is_empty();
         let [keys, values, keys_by_row, dk, dv, tile, slopes, q, grad, dq, key, key_sum, along] = scratch.pieces([
             self.e * wide,
             self.f * wide,
@@ -410,16 +395,16 @@ impl<'a> Job<'a> {
             if wants_key { columns } else { 0 },
             self.tile,
         ]);
-        transpose(self.k.rows(b, g, 0), self.k.step(), l, self.e, keys, wide);
-        transpose(self.v.rows(b, g, 0), self.v.step(), l, self.f, values, wide);
-        copy_rows(isa, self.k.rows(b, g, 0), self.k.step(), l, self.e, keys_by_row, e, true, 1.0);
+        transpose(isa, self.k.rows(b, g, 0), self.k.step(), l, self.e, keys, wide);
+        transpose(isa, self.v.rows(b, g, 0), self.v.step(), l, self.f, values, wide);
+        copy_rows(isa, self.k.rows(b, g, 0), self.k.step(), l, self.e, keys_by_row, e, 1.0);
         self.key_row(b, key);
         key_sum.fill(0.0);
         for start in rows.clone().step_by(self.tile) {
             let count = self.tile.min(rows.end - start);
             let (first, gradient_row) = (start == rows.start, results.grad.step());
-            copy_rows(isa, self.q.rows(b, g, start), self.q.step(), count, self.e, q, e, true, self.scale);
-            copy_rows(isa, results.grad.rows(b, g, start), gradient_row, count, self.f, grad, f, true, 1.0);
+            copy_rows(isa, self.q.rows(b, g, start), self.q.step(), count, self.e, q, e, self.scale);
+            copy_rows(isa, results.grad.rows(b, g, start), gradient_row, count, self.f, grad, f, 1.0);
             let along = &mut along[..count];
             dots(isa, grad, f, results.out.rows(b, g, start), results.out.step(), self.f, along);
             product(isa, [count, columns, self.e], q, [e, 1], keys, wide, tile, wide, false);
@@ -431,16 +416,15 @@ impl<'a> Job<'a> {
             product(isa, [count, e, l], slopes, [wide, 1], keys_by_row, e, dq, e, false);
             product(isa, [l, e, count], slopes, [1, wide], q, e, dk, e, !first);
             product(isa, [l, f, count], tile, [1, wide], grad, f, dv, f, !first);
-            // SAFETY of all four: every task has heads, or queries of a head and a part, of its own.
-            unsafe { to.q.put(isa, self, [b, start, g], self.n, count, self.e, dq, self.scale) };
+            // Every task has heads, or queries of a head and a part, of its own.
+            self.put(&to.q, [b, start, g], [self.n, count, self.e], dq, self.scale);
         }
         let batch = part * self.b + b;
-        unsafe {
-            to.k.put(isa, self, [batch, 0, g], l, l, self.e, dk, 1.0);
-            to.v.put(isa, self, [batch, 0, g], l, l, self.f, dv, 1.0);
-            if wants_key {
-                to.key.range((batch * self.g + g) * l, l).copy_from_slice(&key_sum[..l]);
-            }
+        self.put(&to.k, [batch, 0, g], [l, l, self.e], dk, 1.0);
+        self.put(&to.v, [batch, 0, g], [l, l, self.f], dv, 1.0);
+        if wants_key {
+            // SAFETY: as said above.
+            unsafe { to.key.range((batch * self.g + g) * l, l) }.copy_from_slice(&key_sum[..l]);
         }
     }
 }
@@ -451,31 +435,6 @@ struct Gradients {
     k: Shared,
     v: Shared,
     key: Shared,
-}
-
-impl Shared {
-    /// Writes rows of [`padded`] width, times `factor`, into a `[B, rows, G, width]` tensor from `[b, row, g]` on.
-    ///
-    /// # Safety
-    /// No other task may write these rows of this head.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn put(
-        &self,
-        isa: Isa,
-        job: &Job<'_>,
-        [b, row, g]: [usize; 3],
-        rows: usize,
-        count: usize,
-        width: usize,
-        from: &[f32],
-        factor: f32,
-    ) {
-        for index in 0..count {
-            let start = ((b * rows + row + index) * job.g + g) * width;
-            let to = unsafe { self.range(start, width) };
-            copy_rows(isa, &from[index * padded(width)..], padded(width), 1, width, to, width, false, factor);
-        }
-    }
 }
 
 /// The sum of `parts` tensors that lie one after the other, in their order.

@@ -55,3 +55,8 @@ pub(crate) fn rows(out: &mut [f32], row: usize, work: impl Fn(usize, &mut [f32])
     let piece = count.div_ceil(threads * 4).max(1);
     out.par_chunks_mut(piece * row).enumerate().for_each(|(index, chunk)| work(index * piece, chunk));
 }
+
+/// Another float type, or back.
+pub(crate) fn cast(tensor: FlexTensor, dtype: burn::tensor::FloatDType) -> FlexTensor {
+    <burn_flex::Flex as burn::backend::ops::FloatTensorOps<burn_flex::Flex>>::float_cast(tensor, dtype)
+}

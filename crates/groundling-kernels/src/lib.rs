@@ -8,7 +8,11 @@
 //! |---|---|---|
 //! | [`gelu`] | exact GELU | input |
 //! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
-//! | [`conv2d`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
+//! | [`conv2d`], [`PackedConv`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
+//! | [`layer_norm`] | layer normalisation | input, gain, shift |
+//! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
+//! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
+//! | [`softmax`] | softmax over the last dimension, zeros where everything is masked | input |
 //! | [`attention`] | softmax attention with additive biases | queries, keys, values, pair and key bias |
 //! | [`attention_map`], [`attention_with_map`] | logits or weights of attention, averaged over heads | queries, keys, pair and key bias |
 //! | [`ms_deform_attn`] | multi-scale deformable attention | value, locations, weights |
@@ -26,21 +30,27 @@ mod conv;
 mod deform;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod gemm;
 mod isa;
 mod linear;
 mod maybe;
+mod norm;
 #[cfg(feature = "flex")]
 mod shared;
 #[cfg(feature = "flex")]
 mod simd;
+mod softmax;
 
 pub use activation::{ActivationOps, gelu};
 pub use attention::{
     AttentionBias, AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, MapKind, attention, attention_map,
     attention_with_map,
 };
-pub use conv::{ConvEpilogue, ConvOps, ConvOptions, conv2d};
+pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use deform::{DeformOps, ms_deform_attn};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;
+pub use norm::{NormOps, add_layer_norm, add_then_layer_norm, layer_norm};
+pub use softmax::{SoftmaxOps, softmax};

@@ -93,6 +93,40 @@ impl<B: Backend + ConvOps, C: CheckpointStrategy> ConvOps for Autodiff<B, C> {
             (Some(shift), Some(residual)) => arguments.run::<C, 4>([x_node, weight_node, shift, residual]),
         }
     }
+
+    /// # Panics
+    /// If `x` or what follows is tracked: a packed weight has no gradient to pass on.
+    fn packed_conv2d(
+        x: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
+        scale: MaybeTensor<Self>,
+        shift: MaybeTensor<Self>,
+        residual: MaybeTensor<Self>,
+        relu: bool,
+        weight: [usize; 4],
+        options: ConvOptions,
+    ) -> FloatTensor<Self> {
+        let nodes = [Some(&x), shift.as_option(), residual.as_option()].map(|tensor| tensor.unwrap_or(&x).node());
+        let inner = |tensor: MaybeTensor<Self>| tensor.into_option().map(|tensor| tensor.into_primitive()).into();
+        let (scale, shift, residual) = (inner(scale), inner(shift), inner(residual));
+        let (x, packed) = (x.into_primitive(), packed.into_primitive());
+        let output = B::packed_conv2d(x, packed, scale, shift, residual, relu, weight, options);
+        match Packed.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(_) => panic!("a packed weight is for inference: its input must not be tracked"),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Packed;
+
+impl<B: Backend> Backward<B, 3> for Packed {
+    type State = ();
+
+    fn backward(self, _: Ops<(), 3>, _: &mut Gradients, _: &mut Checkpointer) {
+        unreachable!("never tracked")
+    }
 }
 
 struct Arguments<B: Backend> {

@@ -3,7 +3,7 @@
 use burn::tensor::module::conv2d as burn_conv2d;
 use burn::tensor::ops::ConvOptions as BurnOptions;
 use burn::tensor::{Tensor, activation};
-use groundling_kernels::{ConvEpilogue, ConvOptions, conv2d};
+use groundling_kernels::{ConvEpilogue, ConvOptions, PackedConv, conv2d};
 use proptest::prelude::*;
 
 use crate::support::{assert_near, cpu, tensor, tracked};
@@ -81,6 +81,12 @@ proptest! {
         let ours = conv2d(x.clone(), weight.clone(), epilogue.clone(), options);
         let theirs = composed(x.clone(), weight.clone(), epilogue.clone(), options);
         let depth = inputs / options.groups * kernel[0] * kernel[1];
+        if !(shift || residual) {
+            let packed = PackedConv::new(weight.clone().inner(), options);
+            let scale = epilogue.scale.clone().map(Tensor::inner);
+            let packed = packed.forward(x.clone().inner(), ConvEpilogue { scale, relu, ..Default::default() });
+            assert_near("packed", packed, ours.clone().inner(), limit(depth));
+        }
         assert_near("value", ours.clone().inner(), theirs.clone().inner(), limit(depth));
         if relu {
             return Ok(()); // gradients are compared where no rounding can flip a sign

@@ -6,5 +6,7 @@ mod attention;
 mod conv;
 mod deform;
 mod linear;
+mod norm;
 mod parity;
+mod softmax;
 mod support;

@@ -1,0 +1,5 @@
+//! Against fixtures made by the original implementations.
+
+mod attbalance;
+mod dmmi;
+mod focus_detr;

@@ -215,7 +215,7 @@ pub(super) enum Factors<'a> {
 
 multiversion! {
     /// Writes rows of `width`, which begin `from_row` apart, times their factors to a result that other threads write as well: the first row to
-    /// `start`, the next `step` after it.
+    /// `start`, the next `step` after it; with `add` they are added to what is there.
     ///
     /// No other thread may write there.
     pub(super) fn scatter_rows<S>(
@@ -227,6 +227,7 @@ multiversion! {
         rows: usize,
         width: usize,
         factors: Factors<'_>,
+        add: bool,
     ) {
         assert!(rows == 0 || from.len() >= (rows - 1) * from_row + width);
         for row in 0..rows {
@@ -237,6 +238,17 @@ multiversion! {
                 Factors::Same(factor) => factor,
                 Factors::Rows(factors) => factors[row],
             });
+            if add {
+                blocks::<S>(
+                    width,
+                    |i| S::store(to.add(i), S::fma(S::load(from.add(i)), factor, S::load(to.add(i)))),
+                    |i, n| {
+                        let sum = S::fma(S::load_part(from.add(i), n), factor, S::load_part(to.add(i), n));
+                        S::store_part(to.add(i), sum, n);
+                    },
+                );
+                continue;
+            }
             blocks::<S>(
                 width,
                 |i| S::store(to.add(i), S::mul(S::load(from.add(i)), factor)),

@@ -181,7 +181,7 @@ fn compare(case: &Case, what: What, got: Results, want: Results, limit: f32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     // f32 sums of up to 150 products of numbers up to 1.5: 1e-5 of the largest leaves a factor of 10.
     #[test]
@@ -193,7 +193,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(30))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
     fn composed_bodies_equal_ordinary_operations(case in case().prop_filter("burn has no maximum of nothing", |case| case.n * case.l > 0)) {

@@ -77,7 +77,7 @@ impl Case {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     // Pixel coordinates up to 11 differ by 1e-6 between the types, sums have up to 100 terms: 1e-5 of the largest element.
     #[test]

@@ -163,7 +163,7 @@ multiversion! {
     pub(super) fn dots<S>(a: &[f32], a_row: usize, b: &[f32], b_row: usize, width: usize, out: &mut [f32]) {
         let rows = out.len();
         assert!(rows == 0 || (a.len() >= (rows - 1) * a_row + width && b.len() >= (rows - 1) * b_row + width));
-        for row in 0..rows {
+        for (row, out) in out.iter_mut().enumerate() {
             let (a, b) = (a.as_ptr().add(row * a_row), b.as_ptr().add(row * b_row));
             let sum = std::cell::Cell::new(S::splat(0.0));
             blocks::<S>(
@@ -171,7 +171,7 @@ multiversion! {
                 |i| sum.set(S::fma(S::load(a.add(i)), S::load(b.add(i)), sum.get())),
                 |i, n| sum.set(S::fma(S::load_part(a.add(i), n), S::load_part(b.add(i), n), sum.get())),
             );
-            out[row] = S::sum(sum.get());
+            *out = S::sum(sum.get());
         }
     }
 }

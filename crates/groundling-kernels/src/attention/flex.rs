@@ -32,18 +32,7 @@ impl AttentionOps for Flex {
         let (q, k, v) = (rows_in_order(q), rows_in_order(k), rows_in_order(v));
         let terms = Terms::new(&terms);
         let job = Job::new(&q, &k, Some(&v), &terms, scale as f32);
-        let mut out = flex::unset(job.b * job.n * job.g * job.f);
-        let mut log_sums = flex::unset(job.b * job.g * job.n);
-        {
-            let (out, log_sums) = (Shared::new(&mut out), Shared::new(&mut log_sums));
-            let parts = job.parts();
-            job.each(job.b * job.g * parts, |task, scratch| {
-                let (head, part) = (task / parts, task % parts);
-                let rows = part * job.n / parts..(part + 1) * job.n / parts;
-                job.forward(head / job.g, head % job.g, rows, scratch, &out, &log_sums);
-            });
-        }
-        (by_head(out, [job.b, job.n, job.g, job.f]), flex::tensor(log_sums, [job.b, job.g, job.n]))
+        job.forward_all()
     }
 
     fn fused_attention_backward(
@@ -80,16 +69,7 @@ impl AttentionOps for Flex {
         }
         let (q, k, terms) = (rows_in_order(q), rows_in_order(k), Terms::new(&terms));
         let job = Job::new(&q, &k, None, &terms, scale as f32);
-        let mut out = flex::unset(job.b * job.n * job.l);
-        {
-            let out = Shared::new(&mut out);
-            let parts = (16 / job.b).min(job.n / 16).max(1);
-            job.each(job.b * parts, |task, scratch| {
-                let (b, part) = (task / parts, task % parts);
-                job.weights(b, part * job.n / parts..(part + 1) * job.n / parts, scratch, &out);
-            });
-        }
-        flex::tensor(out, [job.b, job.n, job.l])
+        job.weights_all()
     }
 
     fn fused_attention_weights_backward(
@@ -289,6 +269,38 @@ impl<'a> Job<'a> {
         [shape[0], shape[1]]
     }
 
+    /// Output and logarithms of sums.
+    fn forward_all(&self) -> (FlexTensor, FlexTensor) {
+        let Self { b, g, n, f, .. } = *self;
+        let mut out = flex::unset(b * n * g * f);
+        let mut log_sums = flex::unset(b * g * n);
+        {
+            let (out, log_sums) = (Shared::new(&mut out), Shared::new(&mut log_sums));
+            let parts = self.parts();
+            self.each(b * g * parts, |task, scratch| {
+                let (head, part) = (task / parts, task % parts);
+                let rows = part * n / parts..(part + 1) * n / parts;
+                self.forward(head / g, head % g, rows, scratch, &out, &log_sums);
+            });
+        }
+        (by_head(out, [b, n, g, f]), flex::tensor(log_sums, [b, g, n]))
+    }
+
+    /// Weights averaged over heads.
+    fn weights_all(&self) -> FlexTensor {
+        let Self { b, n, l, .. } = *self;
+        let mut out = flex::unset(b * n * l);
+        {
+            let out = Shared::new(&mut out);
+            let parts = (16 / b).min(n / 16).max(1);
+            self.each(b * parts, |task, scratch| {
+                let (b, part) = (task / parts, task % parts);
+                self.weights(b, part * n / parts..(part + 1) * n / parts, scratch, &out);
+            });
+        }
+        flex::tensor(out, [b, n, l])
+    }
+
     fn forward(
         &self,
         b: usize,
@@ -358,4 +370,57 @@ pub(super) fn sum_parts(mut values: Vec<f32>, parts: usize) -> Vec<f32> {
     }
     values.truncate(len);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers between -1 and 1 without a pattern that matters.
+    fn numbers(len: usize, salt: usize) -> Vec<f32> {
+        (0..len).map(|i| (((i * 37 + salt) * 7919) % 1009) as f32 / 504.5 - 1.0).collect()
+    }
+
+    fn values(tensor: FlexTensor) -> Vec<f32> {
+        flex::slice(&flex::in_order(tensor)).to_vec()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same() {
+        for [b, g, n, l, e, f] in [[2, 3, 9, 21, 7, 18], [1, 2, 130, 37, 32, 16], [4, 1, 1, 5, 16, 33]] {
+            let heads =
+                |rows: usize, width: usize, salt| by_head(numbers(b * rows * g * width, salt), [b, rows, g, width]);
+            let (q, k, v, grad) = (heads(n, e, 1), heads(l, e, 2), heads(l, f, 3), heads(n, f, 4));
+            let terms = Terms {
+                pair: Some(flex::tensor(numbers(g * n * l, 5), [1, g, n, l])),
+                mask: Some(flex::tensor(numbers(n * l, 6), [1, n, l])),
+                key: Some(flex::tensor(numbers(b * l, 7), [b, l])),
+            };
+            let map_grad = numbers(b * n * l, 8);
+            let run = |isa| {
+                let job = Job { isa, ..Job::new(&q, &k, Some(&v), &terms, 0.4) };
+                let wanted = BiasGrads { pair: true, key: true };
+                let (out, log_sums) = job.forward_all();
+                let results =
+                    Results { out: Heads::new(&out), grad: Heads::new(&grad), log_sums: flex::slice(&log_sums) };
+                let of_output = job.backward_all(&Source::Output(results), wanted);
+                let job = Job { isa, ..Job::new(&q, &k, None, &terms, 0.4) };
+                let (weights, of_weights) = (job.weights_all(), job.backward_all(&Source::Weights(&map_grad), wanted));
+                let mut all = vec![out, log_sums, weights];
+                for grads in [of_output, of_weights] {
+                    all.extend([grads.q, grads.k]);
+                    all.extend([grads.v, grads.pair, grads.key].into_iter().filter_map(MaybeTensor::into_option));
+                }
+                all.into_iter().map(values).collect::<Vec<_>>()
+            };
+            let want = run(Isa::Portable);
+            for isa in Isa::available() {
+                for (index, (got, want)) in run(isa).iter().zip(&want).enumerate() {
+                    assert_eq!(got.len(), want.len());
+                    let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 2e-5);
+                    assert!(near, "{isa:?}: result {index} of {b} {g} {n} {l} {e} {f}");
+                }
+            }
+        }
+    }
 }

@@ -285,3 +285,44 @@ multiversion! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, salt: usize) -> Vec<f32> {
+        (0..len).map(|i| (((i * 37 + salt) * 7919) % 1009) as f32 / 504.5 - 1.0).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same() {
+        let (b, n, g, p) = (2, 3, 2, 3);
+        let levels = [[4, 5], [1, 1], [3, 2]];
+        for e in [1, 8, 21, 32, 71] {
+            let value = flex::tensor(numbers(b * 27 * g * e, 1), [b, 27, g, e]);
+            let places = numbers(b * n * g * 3 * p * 2, 2).into_iter().map(|place| 0.7 * place + 0.5).collect();
+            let locations = flex::tensor(places, [b, n, g, 3, p, 2]);
+            let weights = flex::tensor(numbers(b * n * g * 3 * p, 3), [b, n, g, 3, p]);
+            let maps = Maps::new(&value, &levels, &locations, &weights);
+            let grad = numbers(b * n * g * e, 4);
+            let run = |isa| {
+                let mut out = vec![0.0; b * n * g * e];
+                forward(isa, &maps, 0, &mut out);
+                let mut grads = [maps.value, maps.locations, maps.weights].map(|values| vec![0.0; values.len()]);
+                let [value, locations, weights] = grads.each_mut().map(|values| Shared::new(values));
+                let to = Gradients { value, locations, weights };
+                (0..b * g).for_each(|head| backward(isa, &maps, [head / g, head % g], &grad, &to));
+                let [value, locations, weights] = grads;
+                [out, value, locations, weights]
+            };
+            let want = run(Isa::Portable);
+            assert!(want.iter().all(|values| values.iter().any(|value| *value != 0.0)));
+            for isa in Isa::available() {
+                for (index, (got, want)) in run(isa).iter().zip(&want).enumerate() {
+                    let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-4);
+                    assert!(near, "{isa:?}: result {index} for heads of {e}");
+                }
+            }
+        }
+    }
+}

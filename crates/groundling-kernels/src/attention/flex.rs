@@ -186,7 +186,7 @@ thread_local! {
 }
 
 /// Multiplications below which a second thread costs more than it saves.
-const PARALLEL: usize = 1 << 19;
+const PARALLEL: usize = 1 << 20;
 
 /// Elements of a tile of logits, at most: it stays in the second cache beside keys and values.
 const TILE: usize = 32 * 1024;

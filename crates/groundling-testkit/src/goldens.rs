@@ -29,6 +29,7 @@ pub struct Folder {
 }
 
 /// One entry of `cases.json`.
+#[derive(Clone)]
 pub struct Case {
     /// The entry as it stands.
     pub json: Value,

@@ -341,7 +341,7 @@ fn format_of(head: &[u8]) -> Result<Format, String> {
         return Ok(Format::TorchZip);
     }
     // A length and the JSON it belongs to. The length's first byte may be that of a pickle.
-    if head.get(8) == Some(&b'{') && head[5..8] == [0; 3] {
+    if head.get(8) == Some(&b'{') && head[6..8] == [0; 2] {
         return Ok(Format::Safetensors);
     }
     if starts("version https://git-lfs") {

@@ -47,9 +47,10 @@ mod tensor;
 pub use error::CheckpointError;
 pub use file::{Checkpoint, Format, Weights};
 pub use limits::Limits;
-pub use plan::{Plan, load_into, plan};
+pub use module::{ParameterInfo, gradients, parameters};
+pub use plan::{Plan, destinations, load_into, plan};
 pub use report::{Report, WrongShape};
-pub use rules::{Adaptation, RESHAPE, Rule, absent, adapt, ignore, rename, split, within};
+pub use rules::{Adaptation, Apply, RESHAPE, Rule, absent, adapt, ignore, rename, split, within};
 pub use save::{Precision, save};
 pub use tensor::{ElementType, StoredTensor};
 
@@ -60,4 +61,14 @@ fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         format!("a reader that failed: {}", text.unwrap_or_default())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_panic_of_a_reader_becomes_its_message() {
+        let found = super::guarded(|| -> u8 { panic!("index out of bounds") }).unwrap_err();
+        assert_eq!(found, "a reader that failed: index out of bounds");
+        assert_eq!(super::guarded(|| 7), Ok(7));
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Bool, Gradients, Int, Tensor, TensorData};
 use burn_store::ModuleContext;
 
 /// A parameter of a module.
@@ -16,6 +16,24 @@ pub(crate) struct Target {
     /// Whether burn keeps the transposed matrix.
     pub(crate) transposed: bool,
     pub(crate) kind: Kind,
+}
+
+impl Target {
+    /// Values as burn has them, in the order of a file.
+    pub(crate) fn in_file_layout<T: Copy + Default>(&self, values: Vec<T>) -> Vec<T> {
+        match self.shape[..] {
+            [rows, columns] if self.transposed => transposed(&values, columns, rows),
+            _ => values,
+        }
+    }
+
+    /// Values of a file, in the order of burn.
+    fn in_module_layout<T: Copy + Default>(&self, values: Vec<T>) -> Vec<T> {
+        match self.shape[..] {
+            [rows, columns] if self.transposed => transposed(&values, rows, columns),
+            _ => values,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +85,7 @@ impl Place {
             (_, own) => own,
         };
         let name = outer.iter().map(String::as_str).chain([own]).collect::<Vec<_>>().join(".");
-        let transposed = module == "Struct:Linear" && own == "weight" && shape.len() == 2;
+        let transposed = matches!(module, "Struct:Linear" | "Struct:Dense") && own == "weight" && shape.len() == 2;
         let shape = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
         Target { name, shape, transposed, kind }
     }
@@ -141,22 +159,66 @@ impl ModuleVisitor for Values {
     }
 }
 
+/// A parameter of a module: its name and shape as a file has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// Fields joined by dots, as PyTorch would name it.
+    pub name: String,
+    /// A linear layer's weight is `[outputs, inputs]`.
+    pub shape: Vec<usize>,
+}
+
+/// The parameters of a module in the order of its fields, fixed ones such as running statistics too. Initialises none.
+pub fn parameters<M: Module>(module: &M) -> Vec<ParameterInfo> {
+    let mut targets = Targets::default();
+    module.visit(&mut targets);
+    targets.found.into_iter().map(|Target { name, shape, .. }| ParameterInfo { name, shape }).collect()
+}
+
+/// The gradients of a module, in the layout of a file; parameters without one are left out.
+pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<(ParameterInfo, Vec<f32>)> {
+    struct Collect<'a> {
+        place: Place,
+        gradients: &'a Gradients,
+        found: Vec<(ParameterInfo, Vec<f32>)>,
+    }
+    impl ModuleVisitor for Collect<'_> {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.place.enter(name, container_type);
+        }
+
+        fn exit_module(&mut self, _name: &str, container_type: &str) {
+            self.place.leave(container_type);
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let Some(gradient) = param.val().grad(self.gradients) else { return };
+            let target = self.place.target(&gradient.dims(), Kind::Float);
+            let values = target.in_file_layout(gradient.into_data().iter::<f32>().collect());
+            self.found.push((ParameterInfo { name: target.name, shape: target.shape }, values));
+        }
+    }
+    let mut collect = Collect { place: Place::default(), gradients, found: Vec::new() };
+    module.visit(&mut collect);
+    collect.found
+}
+
+/// Makes the values of a parameter, in the layout of a file.
+type Read<'a, S> = dyn Fn(&Target, &S) -> Result<Vec<f32>, super::CheckpointError> + 'a;
+
 /// Puts values into the parameters that have one. Shapes were checked before: here they are right.
 pub(crate) struct Fill<'a, S> {
     place: Place,
-    /// What makes the values of a parameter, in the layout of a file.
+    /// Where the values of a parameter come from.
     sources: &'a BTreeMap<String, S>,
-    read: &'a dyn Fn(&Target, &S) -> Result<Vec<f32>, super::CheckpointError>,
+    read: &'a Read<'a, S>,
     /// The first error; after it nothing more is read.
     pub(crate) failed: Option<super::CheckpointError>,
     pub(crate) not_finite: Vec<String>,
 }
 
 impl<'a, S> Fill<'a, S> {
-    pub(crate) fn new(
-        sources: &'a BTreeMap<String, S>,
-        read: &'a dyn Fn(&Target, &S) -> Result<Vec<f32>, super::CheckpointError>,
-    ) -> Self {
+    pub(crate) fn new(sources: &'a BTreeMap<String, S>, read: &'a Read<'a, S>) -> Self {
         Self { place: Place::default(), sources, read, failed: None, not_finite: Vec::new() }
     }
 
@@ -169,10 +231,9 @@ impl<'a, S> Fill<'a, S> {
         match (self.read)(&target, source) {
             Ok(values) => {
                 if values.iter().any(|value| !value.is_finite()) {
-                    self.not_finite.push(target.name);
+                    self.not_finite.push(target.name.clone());
                 }
-                let &[rows, columns] = &target.shape[..] else { return Some(values) };
-                Some(if target.transposed { transposed(&values, rows, columns) } else { values })
+                Some(target.in_module_layout(values))
             }
             Err(error) => {
                 self.failed = Some(error);
@@ -213,7 +274,7 @@ impl<S> ModuleMapper for Fill<'_, S> {
 }
 
 /// The transposed matrix of a row-major one, in blocks that stay in the cache.
-pub(crate) fn transposed<T: Copy + Default>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
+fn transposed<T: Copy + Default>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
     const BLOCK: usize = 32;
     let mut out = vec![T::default(); values.len()];
     for row_block in (0..rows).step_by(BLOCK) {

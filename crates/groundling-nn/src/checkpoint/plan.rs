@@ -127,6 +127,18 @@ pub fn load_into<M: Module>(module: M, checkpoint: &Checkpoint, keys: &[Rule]) -
     plan(&module, checkpoint, keys)?.load(module, checkpoint)
 }
 
+/// Names of the parameters that a tensor of this name goes to by a key table: one, several if it is split, none if it is ignored.
+///
+/// # Errors
+/// If the table itself is wrong.
+pub fn destinations(name: &str, keys: &[Rule]) -> Result<Vec<String>, CheckpointError> {
+    Ok(match Table::compile(keys)?.walk(name) {
+        Outcome::To(target) => vec![target],
+        Outcome::Parts(targets) => targets,
+        Outcome::Ignored(_) => Vec::new(),
+    })
+}
+
 /// Which tensors ask for which parameter.
 fn claims(checkpoint: &Checkpoint, table: &Table, report: &mut Report) -> BTreeMap<String, Vec<Claim>> {
     let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();

@@ -85,12 +85,12 @@ impl Report {
         if let Some(prefix) = common_prefix(&missing, &self.unused) {
             return Some(format!("every missing name is there with {prefix:?} before it: rename it away"));
         }
-        if self.loaded == 0 && !self.missing.is_empty() {
-            return Some("no name fits: this is a checkpoint of another model, or it needs another key table".into());
-        }
         if let [wrong, ..] = &self.wrong_shape[..] {
             let size = format!("{:?} in the file, {:?} in the configuration", wrong.found, wrong.expected);
             return Some(format!("the configuration is for another size of the model ({}: {size})", wrong.name));
+        }
+        if self.loaded == 0 && !self.missing.is_empty() {
+            return Some("no name fits: this is a checkpoint of another model, or it needs another key table".into());
         }
         None
     }
@@ -118,13 +118,34 @@ impl fmt::Display for Report {
         list(f, "claimed twice", &self.duplicates, |(name, from)| format!("{name}: by {}", from.join(" and ")))?;
         list(f, "wrong type", &self.wrong_type, |(name, what)| format!("{name}: {what}"))?;
         list(f, "not finite", &self.not_finite, Clone::clone)?;
-        list(f, "kept as initialised", &self.kept, |(name, reason)| format!("{name}: {reason}"))?;
-        list(f, "ignored", &self.ignored, |(name, reason)| format!("{name}: {reason}"))?;
-        list(f, "adapted", &self.adapted, |(name, how)| format!("{name}: {how}"))?;
+        grouped(f, "kept as initialised", &self.kept)?;
+        grouped(f, "ignored", &self.ignored)?;
+        grouped(f, "adapted", &self.adapted)?;
         list(f, "split", &self.split, |(from, to)| format!("{from} -> {}", to.join(", ")))?;
         list(f, "renamed", &self.renamed, |(from, to)| format!("{from} -> {to}"))?;
-        list(f, "converted to f32", &self.converted, |(name, from)| format!("{name}: from {from}"))
+        grouped(f, "converted to f32", &self.converted)
     }
+}
+
+/// A heading with the number of items, and a line for each reason: the first name, and how many more there are.
+fn grouped<R: fmt::Display + PartialEq>(f: &mut fmt::Formatter<'_>, what: &str, items: &[(String, R)]) -> fmt::Result {
+    let mut groups: Vec<(&R, &str, usize)> = Vec::new();
+    for (name, reason) in items {
+        match groups.iter_mut().find(|(known, ..)| *known == reason) {
+            Some((_, _, count)) => *count += 1,
+            None => groups.push((reason, name, 1)),
+        }
+    }
+    if !items.is_empty() {
+        writeln!(f, "  {what}: {}", items.len())?;
+    }
+    for (reason, name, count) in groups {
+        match count {
+            1 => writeln!(f, "    {name}: {reason}")?,
+            _ => writeln!(f, "    {name} and {} more: {reason}", count - 1)?,
+        }
+    }
+    Ok(())
 }
 
 /// A heading with the number of items, and at most eight of them.

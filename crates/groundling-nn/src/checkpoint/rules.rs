@@ -94,6 +94,9 @@ pub const fn within(prefix: &'static str, rules: &'static [Rule]) -> Rule {
     Rule::Within { prefix, rules }
 }
 
+/// Makes values of the shape `to` of values of the shape `from`.
+pub type Apply = fn(values: Vec<f32>, from: &[usize], to: &[usize]) -> Vec<f32>;
+
 /// How values of one shape become values of another.
 pub struct Adaptation {
     /// What it does, for the report: "bicubic resize of the bias table".
@@ -101,7 +104,7 @@ pub struct Adaptation {
     /// Whether it can go from the first shape to the second, both as the file has them.
     pub accepts: fn(from: &[usize], to: &[usize]) -> bool,
     /// Makes the values; called only where `accepts` says yes.
-    pub apply: fn(values: Vec<f32>, from: &[usize], to: &[usize]) -> Vec<f32>,
+    pub apply: Apply,
 }
 
 impl std::fmt::Debug for Adaptation {
@@ -303,13 +306,14 @@ mod tests {
 
     #[test]
     fn tables_are_checked() {
+        const UNKNOWN_NAME: &[Rule] = &[rename("^(?<name>a)", "${named}")];
         for (rule, problem) in [
             (rename("(", ""), "unclosed group"),
             (rename("^a", "$1"), "no group `1`"),
             (rename("^(a)", "$1_x"), "no group `1_x`"),
             (split("^a", &[]), "no parts"),
             (ignore("^a", " "), "no reason"),
-            (within("x.", &[rename("^(?<name>a)", "${named}")]), "no group `named`"),
+            (within("x.", UNKNOWN_NAME), "no group `named`"),
         ] {
             let error = Table::compile(&[rule]).err().unwrap().to_string();
             assert!(error.contains(problem), "{error}");

@@ -10,7 +10,7 @@ use burn::tensor::TensorData;
 use serde_json::{Map, Value, json};
 
 use super::CheckpointError;
-use super::module::{Kind, Target, Values, transposed};
+use super::module::{Kind, Target, Values};
 use super::tensor::f32_to_half;
 
 /// How numbers are written.
@@ -65,10 +65,7 @@ impl Entry {
             Kind::Int => ("I64", data.iter::<i64>().flat_map(i64::to_le_bytes).collect()),
             Kind::Bool => ("BOOL", data.iter::<bool>().map(u8::from).collect()),
             Kind::Float => {
-                let mut values: Vec<f32> = data.iter::<f32>().collect();
-                if let (true, &[rows, columns]) = (target.transposed, &target.shape[..]) {
-                    values = transposed(&values, columns, rows);
-                }
+                let values = target.in_file_layout(data.iter::<f32>().collect());
                 match precision {
                     Precision::F16 if !statistics => {
                         ("F16", values.into_iter().flat_map(|value| f32_to_half(value).to_le_bytes()).collect())

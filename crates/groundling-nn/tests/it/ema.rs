@@ -5,7 +5,7 @@ use burn::store::ModuleRecord;
 use burn::tensor::{Device, Int, Tensor};
 use groundling_nn::ema::{Decay, Ema};
 
-use crate::support::{list, tracked, uniform};
+use crate::numbers::{list, tracked, uniform};
 
 #[derive(Module, Debug)]
 struct Probe {

@@ -7,7 +7,7 @@ use groundling_nn::losses::{
 };
 use proptest::prelude::*;
 
-use crate::support::{assert_gradient, assert_near, list, tracked, uniform};
+use crate::numbers::{assert_gradient, assert_near, list, tracked, uniform};
 
 fn row(values: [f32; 4], device: &Device) -> Tensor<2> {
     Tensor::from_data([values], device)

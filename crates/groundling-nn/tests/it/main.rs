@@ -1,9 +1,15 @@
-//! Blocks against their definitions and against the golden fixtures.
+//! Blocks against their definitions and against the golden fixtures; checkpoints of every kind, sound and hostile.
 #![allow(clippy::unwrap_used)]
 
+mod checkpoint;
+mod containers;
 mod ema;
+mod hostile;
 mod losses;
 mod matcher;
+mod numbers;
 mod parity;
+mod pickles;
 mod position;
 mod support;
+mod transformer;

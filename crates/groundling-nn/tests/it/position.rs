@@ -3,7 +3,7 @@
 use burn::tensor::{Bool, Device, Tensor};
 use groundling_nn::position::{LearnedPosition2d, SineBox, SinePosition2d, sine_1d};
 
-use crate::support::{assert_near, list, tracked, uniform};
+use crate::numbers::{assert_near, list, tracked, uniform};
 
 #[test]
 fn a_cell_is_encoded_by_its_place_among_the_real_ones() {

@@ -1,81 +1,94 @@
-//! From fixtures to tensors and back, seeded values, and gradients by finite differences.
+//! Between arrays of the fixtures and tensors, and modules filled by the names of the reference.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use groundling_testkit::Array;
+use groundling_nn::checkpoint::{Checkpoint, Report, Rule, StoredTensor, destinations, gradients, load_into};
+use groundling_testkit::{Array, Case};
 
-/// The CPU with gradients.
-pub(crate) fn tracked() -> Device {
-    Device::flex().autodiff()
+/// The CPU, with gradients if the case has any.
+pub(crate) fn device(case: &Case) -> Device {
+    if case.probe().is_empty() { Device::flex() } else { Device::flex().autodiff() }
 }
 
-/// A tensor of an array of as many dimensions.
+/// An array as a tensor.
 pub(crate) fn tensor<const D: usize>(array: &Array, device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(array.to_f32(), array.shape.clone()), device)
 }
 
-/// True where the array is not zero.
-pub(crate) fn bools<const D: usize>(array: &Array, device: &Device) -> Tensor<D, Bool> {
-    let values: Vec<bool> = array.data.iter().map(|value| *value != 0.0).collect();
+/// Whole numbers as a tensor.
+pub(crate) fn ints<const D: usize>(array: &Array, device: &Device) -> Tensor<D, Int> {
+    let values: Vec<i64> = array.data.iter().map(|&value| value as i64).collect();
     Tensor::from_data(TensorData::new(values, array.shape.clone()), device)
 }
 
-/// Indices as a tensor.
-pub(crate) fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
-    let shape = [values.len()];
-    let values: Vec<i64> = values.iter().map(|value| *value as i64).collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
+/// `true` where the array is 0: a mask of real tokens as padding.
+pub(crate) fn padding(mask: &Array, device: &Device) -> Tensor<2, Bool> {
+    let values: Vec<bool> = mask.data.iter().map(|&value| value == 0.0).collect();
+    Tensor::from_data(TensorData::new(values, mask.shape.clone()), device)
 }
 
-/// An array of a tensor's values.
+/// A tensor as an array.
 pub(crate) fn array<const D: usize>(tensor: Tensor<D>) -> Array {
-    let shape = tensor.dims().to_vec();
-    Array::from_values(shape, &tensor.into_data().convert::<f32>().try_to_vec::<f32>().unwrap())
+    let shape = tensor.dims();
+    Array::from_values(shape, &tensor.into_data().try_to_vec::<f32>().unwrap())
 }
 
-/// The values of a tensor.
-pub(crate) fn list<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_to_vec::<f32>().unwrap()
-}
-
-/// A tensor of values in `[low, high)` that a name decides.
-pub(crate) fn uniform<const D: usize>(
-    name: &str,
-    shape: [usize; D],
-    low: f64,
-    high: f64,
-    device: &Device,
-) -> Tensor<D> {
-    tensor(&groundling_testkit::fill::uniform(name, &shape, low, high, 0), device)
-}
-
-/// Compares the gradient of `f` at `at` with differences of `f` over `2 step`, element by element.
-#[track_caller]
-pub(crate) fn assert_gradient<const D: usize>(
-    at: Tensor<D>,
-    step: f32,
-    limit: f32,
-    f: impl Fn(Tensor<D>) -> Tensor<1>,
-) {
-    let at = at.detach().require_grad();
-    let device = at.device();
-    let gradient = list(at.grad(&f(at.clone()).sum().backward()).unwrap());
-    let values = list(at.clone().inner());
-    for (index, gradient) in gradient.iter().enumerate() {
-        let moved = |by: f32| {
-            let mut values = values.clone();
-            values[index] += by;
-            f(Tensor::from_data(TensorData::new(values, at.dims()), &device)).sum().into_scalar::<f32>()
+/// The checkpoint of a case: the reference's names and shapes, filled by the rule when a tensor is read.
+pub(crate) fn checkpoint(case: &Case, keys: impl IntoIterator<Item = (String, Vec<usize>)>) -> Checkpoint {
+    let case = Arc::new(case.clone());
+    Checkpoint::from_tensors(keys.into_iter().map(|(key, shape)| {
+        let case = case.clone();
+        let (name, size) = (key.clone(), shape.clone());
+        let fill = move || match case.parameter(&name, &size) {
+            Some(array) => array.to_f32(),
+            None => vec![0.0; size.iter().product()],
         };
-        let slope = (moved(step) - moved(-step)) / (2.0 * step);
-        assert!((slope - gradient).abs() <= limit, "element {index}: {gradient}, by differences {slope}");
-    }
+        (key, StoredTensor::from_fn(shape, fill))
+    }))
 }
 
-/// Largest difference of two tensors of one shape.
-#[track_caller]
-pub(crate) fn assert_near<const D: usize>(what: &str, got: Tensor<D>, want: Tensor<D>, limit: f32) {
-    assert_eq!(got.dims(), want.dims(), "{what}: shape");
-    for (index, (got, want)) in list(got).iter().zip(list(want)).enumerate() {
-        assert!((got - want).abs() <= limit, "{what}: element {index} is {got}, expected {want} within {limit}");
+/// A module with the case's weights, loaded through its key table.
+pub(crate) fn filled<M: Module>(
+    module: M,
+    case: &Case,
+    keys: impl IntoIterator<Item = (String, Vec<usize>)>,
+    table: &[Rule],
+) -> (M, Report) {
+    load_into(module, &checkpoint(case, keys), table).unwrap_or_else(|error| panic!("{}: {error}", case.name()))
+}
+
+/// `sum(output * weights)` over the terms of the case's probe.
+pub(crate) fn probe(case: &Case, value: impl Fn(&str) -> Tensor<1>, shape: impl Fn(&str) -> Vec<usize>) -> Tensor<1> {
+    let terms = case.probe().into_iter().map(|term| {
+        assert!(term.rows.is_none(), "{}: rows in a probe", case.name());
+        let weights = term.weights(&shape(&term.output));
+        let output = value(&term.output);
+        let weights = Array::new([weights.data.len()], weights.data);
+        (output.clone() * tensor::<1>(&weights, &output.device())).sum()
+    });
+    terms.reduce(|a, b| a + b).unwrap()
+}
+
+/// Checks the outputs `grad:KEY` of a case, keys being the reference's.
+pub(crate) fn check_gradients<M: Module>(
+    module: &M,
+    probe: Tensor<1>,
+    table: &[Rule],
+    case: &Case,
+    report: &mut groundling_testkit::Report<'_>,
+) {
+    let found: BTreeMap<String, Array> = gradients(module, &probe.backward())
+        .into_iter()
+        .map(|(info, values)| (info.name, Array::from_values(info.shape, &values)))
+        .collect();
+    for (_, spec) in case.json["outputs"].as_object().unwrap() {
+        let of = spec["of"].as_str().unwrap();
+        let Some(key) = of.strip_prefix("grad:") else { continue };
+        let [name] = &destinations(key, table).unwrap()[..] else { panic!("{key} goes to one parameter") };
+        let gradient = found.get(name).unwrap_or_else(|| panic!("{}: no gradient of {name}", case.name()));
+        report.check(of, gradient);
     }
 }

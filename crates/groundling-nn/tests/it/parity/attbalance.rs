@@ -7,7 +7,7 @@ use groundling_nn::losses::{Denominator, box_l1, corners, giou, iou};
 use groundling_testkit::Folder;
 use serde::Deserialize;
 
-use crate::support::{array, tensor, tracked};
+use crate::numbers::{array, tensor, tracked};
 
 #[test]
 fn boxes() {

@@ -7,7 +7,7 @@ use groundling_nn::position::{SineBox, SinePosition2d};
 use groundling_testkit::{Array, Folder};
 use serde::Deserialize;
 
-use crate::support::{array, bools, indices, list, tensor, tracked};
+use crate::numbers::{array, bools, indices, list, tensor, tracked};
 
 #[test]
 fn position_sine() {

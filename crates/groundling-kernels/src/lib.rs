@@ -38,6 +38,8 @@ mod maybe;
 mod norm;
 mod recycler;
 #[cfg(feature = "flex")]
+mod shared;
+#[cfg(feature = "flex")]
 mod simd;
 mod softmax;
 

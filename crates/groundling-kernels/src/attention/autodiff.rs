@@ -122,6 +122,9 @@ impl<B: Backend + AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff
     }
 }
 
+/// A tensor of the decorated backend.
+type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
+
 /// The terms without their nodes; which of the two differentiable ones are given, and their nodes. The mask is a constant.
 fn split<B: Backend, C: CheckpointStrategy>(
     terms: AttentionTerms<Autodiff<B, C>>,
@@ -138,7 +141,7 @@ fn output<B: Backend + AttentionOps, C: CheckpointStrategy, const D: usize>(
     nodes: [NodeGuard; D],
     inputs: [FloatTensor<B>; 3],
     terms: AttentionTerms<B>,
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> (Tracked<B, C>, Tracked<B, C>) {
     let [q, k, v] = inputs.clone();
     let (out, log_sum) = B::fused_attention(q, k, v, terms.clone(), step.0.scale);
     let untracked = <Autodiff<B, C> as AutodiffBackend>::from_inner(log_sum.clone());

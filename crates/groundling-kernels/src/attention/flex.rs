@@ -9,12 +9,14 @@ use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
+use super::backward::{Results, Source};
 use super::product::product;
-use super::tiles::{Slopes, TileTerms, copy_rows, dots, gradient, padded, softmax, spread, transpose};
+use super::tiles::{Factors, TileTerms, copy_rows, padded, scatter_rows, softmax, spread, transpose};
 use super::{AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, composed};
 use crate::flex;
 use crate::isa::Isa;
 use crate::maybe::MaybeTensor;
+use crate::shared::Shared;
 
 impl AttentionOps for Flex {
     fn fused_attention(
@@ -30,18 +32,7 @@ impl AttentionOps for Flex {
         let (q, k, v) = (rows_in_order(q), rows_in_order(k), rows_in_order(v));
         let terms = Terms::new(&terms);
         let job = Job::new(&q, &k, Some(&v), &terms, scale as f32);
-        let mut out = flex::unset(job.b * job.n * job.g * job.f);
-        let mut log_sums = flex::unset(job.b * job.g * job.n);
-        {
-            let (out, log_sums) = (Shared::new(&mut out), Shared::new(&mut log_sums));
-            let parts = job.parts();
-            job.each(job.b * job.g * parts, |task, scratch| {
-                let (head, part) = (task / parts, task % parts);
-                let rows = part * job.n / parts..(part + 1) * job.n / parts;
-                job.forward(head / job.g, head % job.g, rows, scratch, &out, &log_sums);
-            });
-        }
-        (by_head(out, [job.b, job.n, job.g, job.f]), flex::tensor(log_sums, [job.b, job.g, job.n]))
+        job.forward_all()
     }
 
     fn fused_attention_backward(
@@ -62,8 +53,39 @@ impl AttentionOps for Flex {
         let (out, grad, log_sum) = (rows_in_order(out), rows_in_order(grad), flex::in_order(log_sum));
         let terms = Terms::new(&terms);
         let job = Job::new(&q, &k, Some(&v), &terms, scale as f32);
-        let results = Results { out: Heads::new(&out), grad: Heads::new(&grad), log_sums: flex::slice(&log_sum) };
-        job.backward_all(&results, wanted)
+        let (out, grad) = (Heads::new(&out), Heads::new(&grad));
+        let results = Results { out, grad, log_sums: flex::slice(&log_sum) };
+        job.backward_all(&Source::Output(results), wanted)
+    }
+
+    fn fused_attention_weights(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        terms: AttentionTerms<Self>,
+        scale: f64,
+    ) -> FloatTensor<Self> {
+        if !takes([&q, &k], &terms) {
+            return composed::weights::<Self>(q, k, terms, scale);
+        }
+        let (q, k, terms) = (rows_in_order(q), rows_in_order(k), Terms::new(&terms));
+        let job = Job::new(&q, &k, None, &terms, scale as f32);
+        job.weights_all()
+    }
+
+    fn fused_attention_weights_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        terms: AttentionTerms<Self>,
+        scale: f64,
+        grad: FloatTensor<Self>,
+        wanted: BiasGrads,
+    ) -> AttentionGrads<Self> {
+        if !takes([&q, &k, &grad], &terms) {
+            return composed::weights_backward::<Self>([q, k], terms, scale, grad, wanted);
+        }
+        let (q, k, grad, terms) = (rows_in_order(q), rows_in_order(k), flex::in_order(grad), Terms::new(&terms));
+        let job = Job::new(&q, &k, None, &terms, scale as f32);
+        job.backward_all(&Source::Weights(flex::slice(&grad)), wanted)
     }
 }
 
@@ -85,20 +107,20 @@ fn rows_in_order(tensor: FlexTensor) -> FlexTensor {
 }
 
 /// A `[B, G, N, E]` view of elements that lie as `[B, N, G, E]`.
-fn by_head(values: Vec<f32>, [b, n, g, e]: [usize; 4]) -> FlexTensor {
+pub(super) fn by_head(values: Vec<f32>, [b, n, g, e]: [usize; 4]) -> FlexTensor {
     let strides = [n * g * e, e, g * e, 1].map(|stride| stride as isize);
     flex::tensor(values, [b, n, g, e]).with_layout(Layout::new(Shape::from([b, g, n, e]), strides.to_vec(), 0))
 }
 
 /// A `[B, G, rows, width]` tensor whose rows are in order.
 #[derive(Clone, Copy)]
-struct Heads<'a> {
+pub(super) struct Heads<'a> {
     data: &'a [f32],
     steps: [usize; 3],
 }
 
 impl<'a> Heads<'a> {
-    fn new(tensor: &'a FlexTensor) -> Self {
+    pub(super) fn new(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
         let strides = layout.strides();
         Self {
@@ -108,17 +130,17 @@ impl<'a> Heads<'a> {
     }
 
     /// From this row on.
-    fn rows(&self, b: usize, g: usize, row: usize) -> &'a [f32] {
+    pub(super) fn rows(&self, b: usize, g: usize, row: usize) -> &'a [f32] {
         &self.data[b * self.steps[0] + g * self.steps[1] + row * self.steps[2]..]
     }
 
-    fn step(&self) -> usize {
+    pub(super) fn step(&self) -> usize {
         self.steps[2]
     }
 }
 
 /// The biases in order.
-struct Terms {
+pub(super) struct Terms {
     pair: Option<FlexTensor>,
     mask: Option<FlexTensor>,
     key: Option<FlexTensor>,
@@ -131,38 +153,6 @@ impl Terms {
     }
 }
 
-/// Output, its gradient and the logarithms of sums, for the backward pass.
-struct Results<'a> {
-    out: Heads<'a>,
-    grad: Heads<'a>,
-    log_sums: &'a [f32],
-}
-
-/// Results that threads write at places of their own.
-#[derive(Clone, Copy)]
-struct Shared {
-    at: *mut f32,
-    len: usize,
-}
-
-// SAFETY: tasks write disjoint ranges, which each use states.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn new(values: &mut [f32]) -> Self {
-        Self { at: values.as_mut_ptr(), len: values.len() }
-    }
-
-    /// # Safety
-    /// No other task may hold an overlapping range, and the values must outlive this.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn range(&self, start: usize, len: usize) -> &mut [f32] {
-        assert!(start + len <= self.len);
-        unsafe { std::slice::from_raw_parts_mut(self.at.add(start), len) }
-    }
-}
-
 /// Sixteen elements on a cache line of their own.
 #[repr(align(64))]
 #[derive(Clone, Copy)]
@@ -170,11 +160,11 @@ struct Line(#[allow(dead_code, reason = "read as a slice of f32")] [f32; 16]);
 
 /// Memory of one thread for one head; kept for the next.
 #[derive(Default)]
-struct Scratch(Vec<Line>);
+pub(super) struct Scratch(Vec<Line>);
 
 impl Scratch {
     /// Pieces of these lengths, each beginning on a cache line, with whatever is in them.
-    fn pieces<const P: usize>(&mut self, lens: [usize; P]) -> [&mut [f32]; P] {
+    pub(super) fn pieces<const P: usize>(&mut self, lens: [usize; P]) -> [&mut [f32]; P] {
         let lens = lens.map(padded);
         let lines = lens.iter().sum::<usize>() / 16;
         if self.0.len() < lines {
@@ -196,29 +186,29 @@ thread_local! {
 }
 
 /// Multiplications below which a second thread costs more than it saves.
-const PARALLEL: usize = 1 << 19;
+const PARALLEL: usize = 1 << 20;
 
 /// Elements of a tile of logits, at most: it stays in the second cache beside keys and values.
 const TILE: usize = 32 * 1024;
 
 /// Sizes and inputs.
-struct Job<'a> {
-    isa: Isa,
-    b: usize,
-    g: usize,
-    n: usize,
-    l: usize,
-    e: usize,
-    f: usize,
-    scale: f32,
-    q: Heads<'a>,
-    k: Heads<'a>,
-    v: Heads<'a>,
-    terms: &'a Terms,
+pub(super) struct Job<'a> {
+    pub(super) isa: Isa,
+    pub(super) b: usize,
+    pub(super) g: usize,
+    pub(super) n: usize,
+    pub(super) l: usize,
+    pub(super) e: usize,
+    pub(super) f: usize,
+    pub(super) scale: f32,
+    pub(super) q: Heads<'a>,
+    pub(super) k: Heads<'a>,
+    pub(super) v: Heads<'a>,
+    pub(super) terms: &'a Terms,
     /// Queries at a time.
-    tile: usize,
+    pub(super) tile: usize,
     /// Distance of rows whose elements are keys.
-    wide: usize,
+    pub(super) wide: usize,
 }
 
 impl<'a> Job<'a> {
@@ -232,7 +222,7 @@ impl<'a> Job<'a> {
     }
 
     /// Calls `work` for every task, on several threads if that pays.
-    fn each(&self, tasks: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
+    pub(super) fn each(&self, tasks: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
         let work = |task: usize| SCRATCH.with_borrow_mut(|scratch| work(task, scratch));
         let products = self.b * self.g * self.n * self.l * (self.e + self.f);
         if products < PARALLEL || tasks < 2 || rayon::current_num_threads() < 2 {
@@ -243,12 +233,12 @@ impl<'a> Job<'a> {
     }
 
     /// Into how many parts the queries of a head are cut, so that there are tasks enough for many threads. Depends on sizes only: so do results.
-    fn parts(&self) -> usize {
+    pub(super) fn parts(&self) -> usize {
         (16 / (self.b * self.g)).min(self.n / 128).max(1)
     }
 
     /// The key bias of one element of the batch, `-inf` after the last key.
-    fn key_row(&self, b: usize, row: &mut [f32]) {
+    pub(super) fn key_row(&self, b: usize, row: &mut [f32]) {
         match &self.terms.key {
             Some(key) => row[..self.l].copy_from_slice(&flex::slice(key)[b * self.l..][..self.l]),
             None => row[..self.l].fill(0.0),
@@ -257,7 +247,7 @@ impl<'a> Job<'a> {
     }
 
     /// The other biases from this query on.
-    fn tile_terms<'s>(&'s self, b: usize, g: usize, row: usize, key: &'s [f32]) -> TileTerms<'s> {
+    pub(super) fn tile_terms<'s>(&'s self, b: usize, g: usize, row: usize, key: &'s [f32]) -> TileTerms<'s> {
         let pair = self.terms.pair.as_ref().map(|pair| &flex::slice(pair)[self.pair_entry(b, g) * self.n * self.l..]);
         let mask = self.terms.mask.as_ref().map(|mask| {
             let entries = mask.layout().shape()[0];
@@ -274,9 +264,41 @@ impl<'a> Job<'a> {
     }
 
     /// Windows and heads of the pair bias.
-    fn pair_sizes(&self) -> [usize; 2] {
+    pub(super) fn pair_sizes(&self) -> [usize; 2] {
         let shape = self.terms.pair.as_ref().expect("there is a pair bias").layout().shape();
         [shape[0], shape[1]]
+    }
+
+    /// Output and logarithms of sums.
+    fn forward_all(&self) -> (FlexTensor, FlexTensor) {
+        let Self { b, g, n, f, .. } = *self;
+        let mut out = flex::unset(b * n * g * f);
+        let mut log_sums = flex::unset(b * g * n);
+        {
+            let (out, log_sums) = (Shared::new(&mut out), Shared::new(&mut log_sums));
+            let parts = self.parts();
+            self.each(b * g * parts, |task, scratch| {
+                let (head, part) = (task / parts, task % parts);
+                let rows = part * n / parts..(part + 1) * n / parts;
+                self.forward(head / g, head % g, rows, scratch, &out, &log_sums);
+            });
+        }
+        (by_head(out, [b, n, g, f]), flex::tensor(log_sums, [b, g, n]))
+    }
+
+    /// Weights averaged over heads.
+    fn weights_all(&self) -> FlexTensor {
+        let Self { b, n, l, .. } = *self;
+        let mut out = flex::unset(b * n * l);
+        {
+            let out = Shared::new(&mut out);
+            let parts = (16 / b).min(n / 16).max(1);
+            self.each(b * parts, |task, scratch| {
+                let (b, part) = (task / parts, task % parts);
+                self.weights(b, part * n / parts..(part + 1) * n / parts, scratch, &out);
+            });
+        }
+        flex::tensor(out, [b, n, l])
     }
 
     fn forward(
@@ -291,8 +313,14 @@ impl<'a> Job<'a> {
         let (isa, wide, f) = (self.isa, self.wide, padded(self.f));
         let [keys, values, key, tile, sums, inverse] =
             scratch.pieces([self.e * wide, self.l * f, padded(self.l), self.tile * wide, self.tile * f, self.tile]);
-        transpose(self.k.rows(b, g, 0), self.k.step(), self.l, self.e, keys, wide);
-        copy_rows(isa, self.v.rows(b, g, 0), self.v.step(), self.l, self.f, values, f, true, 1.0);
+        transpose(isa, self.k.rows(b, g, 0), self.k.step(), self.l, self.e, keys, wide);
+        // For a few queries a copy of the values costs more than reading rows that are far apart.
+        let (values, values_row) = if rows.len() <= 16 && self.f == f {
+            (self.v.rows(b, g, 0), self.v.step())
+        } else {
+            copy_rows(isa, self.v.rows(b, g, 0), self.v.step(), self.l, self.f, values, f, 1.0);
+            (&*values, f)
+        };
         self.key_row(b, key);
         for start in rows.clone().step_by(self.tile) {
             let count = self.tile.min(rows.end - start);
@@ -303,183 +331,38 @@ impl<'a> Job<'a> {
             let logs = unsafe { log_sums.range((b * self.g + g) * self.n + start, count) };
             let terms = self.tile_terms(b, g, start, key);
             softmax(isa, tile, wide, self.l, self.scale, &terms, &mut inverse[..count], logs);
-            product(isa, [count, f, self.l], tile, [wide, 1], values, f, sums, f, false);
-            for row in 0..count {
-                // SAFETY: as above.
-                let to = unsafe { out.range(((b * self.n + start + row) * self.g + g) * self.f, self.f) };
-                copy_rows(isa, &sums[row * f..], f, 1, self.f, to, self.f, false, inverse[row]);
-            }
+            product(isa, [count, f, self.l], tile, [wide, 1], values, values_row, sums, f, false);
+            let (to, step) = ((b * self.n + start) * self.g + g, self.g * self.f);
+            let factors = Factors::Rows(&inverse[..count]);
+            scatter_rows(isa, sums, f, out, to * self.f, step, count, self.f, factors, false);
         }
     }
 
-    fn backward_all(&self, results: &Results<'_>, wanted: BiasGrads) -> AttentionGrads<Flex> {
-        let Self { b, g, n, l, e, f, .. } = *self;
-        let parts = if wanted.pair { 1 } else { self.parts() };
-        let mut dq = flex::unset(b * n * g * e);
-        let mut dk = flex::unset(parts * b * l * g * e);
-        let mut dv = flex::unset(parts * b * l * g * f);
-        let mut key = if wanted.key { flex::unset(parts * b * g * l) } else { Vec::new() };
-        let mut pair = Vec::new();
-        {
-            let to = Gradients {
-                q: Shared::new(&mut dq),
-                k: Shared::new(&mut dk),
-                v: Shared::new(&mut dv),
-                key: Shared::new(&mut key),
-            };
-            if wanted.pair {
-                pair = self.backward_with_pair(results, &to);
-            } else {
-                self.each(b * g * parts, |task, scratch| {
-                    let (head, part) = (task / parts, task % parts);
-                    let rows = part * n / parts..(part + 1) * n / parts;
-                    self.backward([head / g, head % g, part], rows, results, scratch, &to, &mut []);
-                });
-            }
-        }
-        let pair = wanted.pair.then(|| {
-            let [entries, heads] = self.pair_sizes();
-            flex::tensor(pair, [entries, heads, n, l])
-        });
-        let key = wanted.key.then(|| {
-            let mut sums = vec![0.0; b * l];
-            let per_head = sum_parts(key, parts);
-            for (sums, heads) in sums.chunks_exact_mut(l).zip(per_head.chunks_exact(g * l)) {
-                heads.chunks_exact(l).for_each(|head| sums.iter_mut().zip(head).for_each(|(sum, value)| *sum += value));
-            }
-            flex::tensor(sums, [b, l])
-        });
-        AttentionGrads {
-            q: by_head(dq, [b, n, g, e]),
-            k: by_head(sum_parts(dk, parts), [b, l, g, e]),
-            v: MaybeTensor::Given(by_head(sum_parts(dv, parts), [b, l, g, f])),
-            pair: pair.into(),
-            key: key.into(),
-        }
-    }
-
-    /// The gradient of the pair bias: what uses the same matrix is summed in one task, in order, or in a few whose sums are added in order.
-    fn backward_with_pair(&self, results: &Results<'_>, to: &Gradients) -> Vec<f32> {
-        let [entries, heads] = self.pair_sizes();
-        let (matrices, size) = (entries * heads, self.n * self.l);
-        let users = self.b * self.g / matrices;
-        let parts = 16usize.div_ceil(matrices).min(users);
-        let mut sums = vec![0.0; parts * matrices * size];
-        {
-            let sums = Shared::new(&mut sums);
-            self.each(matrices * parts, |task, scratch| {
-                let (matrix, part) = (task % matrices, task / matrices);
-                // SAFETY: one matrix and part for each task.
-                let sum = unsafe { sums.range(task * size, size) };
-                for user in part * users / parts..(part + 1) * users / parts {
-                    // Users are numbered with heads fastest where they share a matrix.
-                    let shared = self.g / heads;
-                    let b = user / shared * entries + matrix / heads;
-                    let g = if heads == 1 { user % shared } else { matrix % heads };
-                    self.backward([b, g, 0], 0..self.n, results, scratch, to, sum);
-                }
-            });
-        }
-        sum_parts(sums, parts)
-    }
-
-    fn backward(
-        &self,
-        [b, g, part]: [usize; 3],
-        rows: std::ops::Range<usize>,
-        results: &Results<'_>,
-        scratch: &mut Scratch,
-        to: &Gradients,
-        pair: &mut [f32],
-    ) {
+    /// The weights of some queries, averaged over heads, one head after the other.
+    fn weights(&self, b: usize, rows: std::ops::Range<usize>, scratch: &mut Scratch, out: &Shared) {
         let (isa, wide, l) = (self.isa, self.wide, self.l);
-        let (e, f, columns) = (padded(self.e), padded(self.f), padded(self.l));
-        let wants_key = to.key.len > 0;
-        let [keys, values, keys_by_row, dk, dv, tile, slopes, q, grad, dq, key, key_sum, along] = scratch.pieces([
-            self.e * wide,
-            self.f * wide,
-            l * e,
-            l * e,
-            l * f,
-            self.tile * wide,
-            self.tile * wide,
-            self.tile * e,
-            self.tile * f,
-            self.tile * e,
-            columns,
-            if wants_key { columns } else { 0 },
-            self.tile,
-        ]);
-        transpose(self.k.rows(b, g, 0), self.k.step(), l, self.e, keys, wide);
-        transpose(self.v.rows(b, g, 0), self.v.step(), l, self.f, values, wide);
-        copy_rows(isa, self.k.rows(b, g, 0), self.k.step(), l, self.e, keys_by_row, e, true, 1.0);
+        let [keys, key, tile, inverse, logs] =
+            scratch.pieces([self.e * wide, padded(l), self.tile * wide, self.tile, self.tile]);
         self.key_row(b, key);
-        key_sum.fill(0.0);
-        for start in rows.clone().step_by(self.tile) {
-            let count = self.tile.min(rows.end - start);
-            let (first, gradient_row) = (start == rows.start, results.grad.step());
-            copy_rows(isa, self.q.rows(b, g, start), self.q.step(), count, self.e, q, e, true, self.scale);
-            copy_rows(isa, results.grad.rows(b, g, start), gradient_row, count, self.f, grad, f, true, 1.0);
-            let along = &mut along[..count];
-            dots(isa, grad, f, results.out.rows(b, g, start), results.out.step(), self.f, along);
-            product(isa, [count, columns, self.e], q, [e, 1], keys, wide, tile, wide, false);
-            product(isa, [count, columns, self.f], grad, [f, 1], values, wide, slopes, wide, false);
-            let log_sums = &results.log_sums[(b * self.g + g) * self.n + start..][..count];
-            let terms = self.tile_terms(b, g, start, key);
-            let pair = if pair.is_empty() { &mut [] } else { &mut pair[start * l..] };
-            gradient(isa, tile, slopes, wide, l, 1.0, &terms, &Slopes { log_sums, along }, pair, key_sum);
-            product(isa, [count, e, l], slopes, [wide, 1], keys_by_row, e, dq, e, false);
-            product(isa, [l, e, count], slopes, [1, wide], q, e, dk, e, !first);
-            product(isa, [l, f, count], tile, [1, wide], grad, f, dv, f, !first);
-            // SAFETY of all four: every task has heads, or queries of a head and a part, of its own.
-            unsafe { to.q.put(isa, self, [b, start, g], self.n, count, self.e, dq, self.scale) };
-        }
-        let batch = part * self.b + b;
-        unsafe {
-            to.k.put(isa, self, [batch, 0, g], l, l, self.e, dk, 1.0);
-            to.v.put(isa, self, [batch, 0, g], l, l, self.f, dv, 1.0);
-            if wants_key {
-                to.key.range((batch * self.g + g) * l, l).copy_from_slice(&key_sum[..l]);
+        for g in 0..self.g {
+            transpose(isa, self.k.rows(b, g, 0), self.k.step(), l, self.e, keys, wide);
+            for start in rows.clone().step_by(self.tile) {
+                let count = self.tile.min(rows.end - start);
+                let (q, q_steps) = (self.q.rows(b, g, start), [self.q.step(), 1]);
+                product(isa, [count, padded(l), self.e], q, q_steps, keys, wide, tile, wide, false);
+                let (terms, inverse) = (self.tile_terms(b, g, start, key), &mut inverse[..count]);
+                softmax(isa, tile, wide, l, self.scale, &terms, inverse, &mut logs[..count]);
+                inverse.iter_mut().for_each(|factor| *factor /= self.g as f32);
+                // Every task has queries of its own.
+                let to = (b * self.n + start) * l;
+                scatter_rows(isa, tile, wide, out, to, l, count, l, Factors::Rows(inverse), g > 0);
             }
-        }
-    }
-}
-
-/// Where gradients go. Keys, values and key bias have one copy for each part of the queries.
-struct Gradients {
-    q: Shared,
-    k: Shared,
-    v: Shared,
-    key: Shared,
-}
-
-impl Shared {
-    /// Writes rows of [`padded`] width, times `factor`, into a `[B, rows, G, width]` tensor from `[b, row, g]` on.
-    ///
-    /// # Safety
-    /// No other task may write these rows of this head.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn put(
-        &self,
-        isa: Isa,
-        job: &Job<'_>,
-        [b, row, g]: [usize; 3],
-        rows: usize,
-        count: usize,
-        width: usize,
-        from: &[f32],
-        factor: f32,
-    ) {
-        for index in 0..count {
-            let start = ((b * rows + row + index) * job.g + g) * width;
-            let to = unsafe { self.range(start, width) };
-            copy_rows(isa, &from[index * padded(width)..], padded(width), 1, width, to, width, false, factor);
         }
     }
 }
 
 /// The sum of `parts` tensors that lie one after the other, in their order.
-fn sum_parts(mut values: Vec<f32>, parts: usize) -> Vec<f32> {
+pub(super) fn sum_parts(mut values: Vec<f32>, parts: usize) -> Vec<f32> {
     let len = values.len() / parts.max(1);
     let (sum, others) = values.split_at_mut(len);
     for other in others.chunks_exact(len.max(1)) {
@@ -487,4 +370,57 @@ fn sum_parts(mut values: Vec<f32>, parts: usize) -> Vec<f32> {
     }
     values.truncate(len);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers between -1 and 1 without a pattern that matters.
+    fn numbers(len: usize, salt: usize) -> Vec<f32> {
+        (0..len).map(|i| (((i * 37 + salt) * 7919) % 1009) as f32 / 504.5 - 1.0).collect()
+    }
+
+    fn values(tensor: FlexTensor) -> Vec<f32> {
+        flex::slice(&flex::in_order(tensor)).to_vec()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same() {
+        for [b, g, n, l, e, f] in [[2, 3, 9, 21, 7, 18], [1, 2, 130, 37, 32, 16], [4, 1, 1, 5, 16, 33]] {
+            let heads =
+                |rows: usize, width: usize, salt| by_head(numbers(b * rows * g * width, salt), [b, rows, g, width]);
+            let (q, k, v, grad) = (heads(n, e, 1), heads(l, e, 2), heads(l, f, 3), heads(n, f, 4));
+            let terms = Terms {
+                pair: Some(flex::tensor(numbers(g * n * l, 5), [1, g, n, l])),
+                mask: Some(flex::tensor(numbers(n * l, 6), [1, n, l])),
+                key: Some(flex::tensor(numbers(b * l, 7), [b, l])),
+            };
+            let map_grad = numbers(b * n * l, 8);
+            let run = |isa| {
+                let job = Job { isa, ..Job::new(&q, &k, Some(&v), &terms, 0.4) };
+                let wanted = BiasGrads { pair: true, key: true };
+                let (out, log_sums) = job.forward_all();
+                let results =
+                    Results { out: Heads::new(&out), grad: Heads::new(&grad), log_sums: flex::slice(&log_sums) };
+                let of_output = job.backward_all(&Source::Output(results), wanted);
+                let job = Job { isa, ..Job::new(&q, &k, None, &terms, 0.4) };
+                let (weights, of_weights) = (job.weights_all(), job.backward_all(&Source::Weights(&map_grad), wanted));
+                let mut all = vec![out, log_sums, weights];
+                for grads in [of_output, of_weights] {
+                    all.extend([grads.q, grads.k]);
+                    all.extend([grads.v, grads.pair, grads.key].into_iter().filter_map(MaybeTensor::into_option));
+                }
+                all.into_iter().map(values).collect::<Vec<_>>()
+            };
+            let want = run(Isa::Portable);
+            for isa in Isa::available() {
+                for (index, (got, want)) in run(isa).iter().zip(&want).enumerate() {
+                    assert_eq!(got.len(), want.len());
+                    let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 2e-5);
+                    assert!(near, "{isa:?}: result {index} of {b} {g} {n} {l} {e} {f}");
+                }
+            }
+        }
+    }
 }

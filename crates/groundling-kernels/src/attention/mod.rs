@@ -1,6 +1,8 @@
 //! Scaled dot-product attention with additive biases, and its maps averaged over heads.
 
 mod autodiff;
+#[cfg(feature = "flex")]
+mod backward;
 mod bias;
 mod composed;
 #[cfg(feature = "flex")]

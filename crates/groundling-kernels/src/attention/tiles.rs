@@ -1,5 +1,6 @@
 //! A tile of logits: some queries by all keys. Softmax and its gradient over it, and how matrices are laid out for the products.
 
+use crate::shared::Shared;
 use crate::simd::{Simd, blocks, exp, multiversion};
 
 use super::product::LINE;
@@ -162,7 +163,7 @@ multiversion! {
     pub(super) fn dots<S>(a: &[f32], a_row: usize, b: &[f32], b_row: usize, width: usize, out: &mut [f32]) {
         let rows = out.len();
         assert!(rows == 0 || (a.len() >= (rows - 1) * a_row + width && b.len() >= (rows - 1) * b_row + width));
-        for row in 0..rows {
+        for (row, out) in out.iter_mut().enumerate() {
             let (a, b) = (a.as_ptr().add(row * a_row), b.as_ptr().add(row * b_row));
             let sum = std::cell::Cell::new(S::splat(0.0));
             blocks::<S>(
@@ -170,13 +171,13 @@ multiversion! {
                 |i| sum.set(S::fma(S::load(a.add(i)), S::load(b.add(i)), sum.get())),
                 |i, n| sum.set(S::fma(S::load_part(a.add(i), n), S::load_part(b.add(i), n), sum.get())),
             );
-            out[row] = S::sum(sum.get());
+            *out = S::sum(sum.get());
         }
     }
 }
 
 multiversion! {
-    /// Copies `rows` rows of `width` times `factor`, which begin `from_row` apart, to rows `to_row` apart; zeros up to [`padded`] if `pad`.
+    /// Copies `rows` rows of `width` times `factor`, which begin `from_row` apart, to rows `to_row` apart; zeros up to [`padded`].
     pub(super) fn copy_rows<S>(
         from: &[f32],
         from_row: usize,
@@ -184,10 +185,9 @@ multiversion! {
         width: usize,
         to: &mut [f32],
         to_row: usize,
-        pad: bool,
         factor: f32,
     ) {
-        let end = if pad { padded(width) } else { width };
+        let end = padded(width);
         assert!(rows == 0 || (from.len() >= (rows - 1) * from_row + width && to.len() >= (rows - 1) * to_row + end));
         let factor = S::splat(factor);
         for row in 0..rows {
@@ -204,25 +204,192 @@ multiversion! {
     }
 }
 
-/// Copies the transposed matrix: `rows` rows of `width`, `from_row` apart, become `width` rows of `rows`, `to_row` apart; zeros up to [`padded`].
-pub(super) fn transpose(from: &[f32], from_row: usize, rows: usize, width: usize, to: &mut [f32], to_row: usize) {
-    if width == 0 {
-        return;
+/// What rows are multiplied with.
+#[derive(Clone, Copy)]
+pub(super) enum Factors<'a> {
+    /// All with the same.
+    Same(f32),
+    /// Each with its own.
+    Rows(&'a [f32]),
+}
+
+multiversion! {
+    /// Writes rows of `width`, which begin `from_row` apart, times their factors to a result that other threads write as well: the first row to
+    /// `start`, the next `step` after it; with `add` they are added to what is there.
+    ///
+    /// No other thread may write there.
+    pub(super) fn scatter_rows<S>(
+        from: &[f32],
+        from_row: usize,
+        to: &Shared,
+        start: usize,
+        step: usize,
+        rows: usize,
+        width: usize,
+        factors: Factors<'_>,
+        add: bool,
+    ) {
+        assert!(rows == 0 || from.len() >= (rows - 1) * from_row + width);
+        for row in 0..rows {
+            // SAFETY: the caller's word.
+            let to = to.range(start + row * step, width).as_mut_ptr();
+            let from = from.as_ptr().add(row * from_row);
+            let factor = S::splat(match factors {
+                Factors::Same(factor) => factor,
+                Factors::Rows(factors) => factors[row],
+            });
+            if add {
+                blocks::<S>(
+                    width,
+                    |i| S::store(to.add(i), S::fma(S::load(from.add(i)), factor, S::load(to.add(i)))),
+                    |i, n| {
+                        let sum = S::fma(S::load_part(from.add(i), n), factor, S::load_part(to.add(i), n));
+                        S::store_part(to.add(i), sum, n);
+                    },
+                );
+                continue;
+            }
+            blocks::<S>(
+                width,
+                |i| S::store(to.add(i), S::mul(S::load(from.add(i)), factor)),
+                |i, n| S::store_part(to.add(i), S::mul(S::load_part(from.add(i), n), factor), n),
+            );
+        }
     }
-    let end = padded(rows);
-    assert!(rows == 0 || from.len() >= (rows - 1) * from_row + width);
-    assert!(to.len() >= (width - 1) * to_row + end);
-    // Squares of eight: what is read and what is written stay in the innermost cache.
-    for row in (0..rows).step_by(8) {
-        let high = (row + 8).min(rows);
-        for column in 0..width {
-            let line = &mut to[column * to_row + row..column * to_row + high];
-            for (offset, value) in line.iter_mut().enumerate() {
-                *value = from[(row + offset) * from_row + column];
+}
+
+multiversion! {
+    /// Copies the transposed matrix: `rows` rows of `width`, `from_row` apart, become `width` rows of `rows`, `to_row` apart; zeros up to [`padded`].
+    pub(super) fn transpose<S>(from: &[f32], from_row: usize, rows: usize, width: usize, to: &mut [f32], to_row: usize) {
+        if width == 0 || rows == 0 {
+            return;
+        }
+        assert!(from.len() >= (rows - 1) * from_row + width && to.len() >= (width - 1) * to_row + padded(rows));
+        for row in (0..rows).step_by(LINE) {
+            for column in (0..width).step_by(LINE) {
+                let square = [(rows - row).min(LINE), (width - column).min(LINE)];
+                let (from, to) = (&from[row * from_row + column..], &mut to[column * to_row + row..]);
+                #[cfg(target_arch = "x86_64")]
+                if S::LANES == 16 {
+                    transpose_512(square, from.as_ptr(), from_row, to.as_mut_ptr(), to_row);
+                    continue;
+                }
+                for column in 0..square[1] {
+                    let line = &mut to[column * to_row..][..LINE];
+                    for (row, value) in line.iter_mut().enumerate() {
+                        *value = if row < square[0] { from[row * from_row + column] } else { 0.0 };
+                    }
+                }
             }
         }
     }
-    for column in 0..width {
-        to[column * to_row + rows..column * to_row + end].fill(0.0);
+}
+
+/// Transposes a square of sixteen, or what there is of it, in registers; missing rows become zeros.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn transpose_512([rows, columns]: [usize; 2], from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    use std::arch::x86_64::*;
+    let mask = (0xffffu32 >> (16 - columns)) as __mmask16;
+    unsafe {
+        let mut r = [_mm512_setzero_ps(); 16];
+        for (row, r) in r.iter_mut().enumerate() {
+            if row < rows {
+                *r = _mm512_maskz_loadu_ps(mask, from.add(row * from_row));
+            }
+        }
+        // Pairs of rows, then quarters of four rows: quarter `4 j + c` has, in part `k`, column `4 k + c` of rows `4 j` to `4 j + 3`.
+        let mut quarters = [_mm512_setzero_pd(); 16];
+        for j in 0..4 {
+            let low = [0, 2].map(|i| _mm512_castps_pd(_mm512_unpacklo_ps(r[4 * j + i], r[4 * j + i + 1])));
+            let high = [0, 2].map(|i| _mm512_castps_pd(_mm512_unpackhi_ps(r[4 * j + i], r[4 * j + i + 1])));
+            quarters[4 * j] = _mm512_unpacklo_pd(low[0], low[1]);
+            quarters[4 * j + 1] = _mm512_unpackhi_pd(low[0], low[1]);
+            quarters[4 * j + 2] = _mm512_unpacklo_pd(high[0], high[1]);
+            quarters[4 * j + 3] = _mm512_unpackhi_pd(high[0], high[1]);
+        }
+        for c in 0..4 {
+            let q = [0, 4, 8, 12].map(|j| _mm512_castpd_ps(quarters[j + c]));
+            let even = [_mm512_shuffle_f32x4::<0x88>(q[0], q[1]), _mm512_shuffle_f32x4::<0x88>(q[2], q[3])];
+            let odd = [_mm512_shuffle_f32x4::<0xdd>(q[0], q[1]), _mm512_shuffle_f32x4::<0xdd>(q[2], q[3])];
+            let lines = [
+                _mm512_shuffle_f32x4::<0x88>(even[0], even[1]),
+                _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]),
+                _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]),
+                _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]),
+            ];
+            for (k, line) in lines.into_iter().enumerate() {
+                if 4 * k + c < columns {
+                    _mm512_storeu_ps(to.add((4 * k + c) * to_row), line);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    #[test]
+    fn every_instruction_set_transposes() {
+        for [rows, width, from_row] in [[1, 1, 1], [3, 16, 20], [16, 16, 16], [17, 5, 9], [40, 33, 40], [31, 64, 64]] {
+            let from: Vec<f32> = (0..rows * from_row).map(|i| i as f32 + 1.0).collect();
+            for isa in Isa::available() {
+                let to_row = spread(rows);
+                let mut to = vec![-1.0; width * to_row];
+                transpose(isa, &from, from_row, rows, width, &mut to, to_row);
+                for column in 0..width {
+                    for row in 0..padded(rows) {
+                        let want = if row < rows { from[row * from_row + column] } else { 0.0 };
+                        assert_eq!(to[column * to_row + row], want, "{isa:?}: {rows} by {width}, {row}, {column}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_weighs_and_a_row_of_nothing_is_zero() {
+        for l in [1, 7, 16, 37] {
+            let wide = spread(l);
+            let logit = |row: usize, column: usize| ((row * 31 + column * 17) % 23) as f32 / 4.0 - 2.0;
+            let mut key = vec![f32::NEG_INFINITY; padded(l)];
+            (0..l).for_each(|column| key[column] = 0.25 * column as f32);
+            let mut mask = vec![0.0; 3 * l];
+            mask[l..2 * l].fill(f32::NEG_INFINITY);
+            for isa in Isa::available() {
+                let mut tile = vec![9.0; 3 * wide];
+                (0..3).for_each(|row| (0..l).for_each(|column| tile[row * wide + column] = logit(row, column)));
+                let products = tile.clone();
+                let (mut inverse, mut log_sums) = ([7.0; 3], [7.0; 3]);
+                let terms = TileTerms { key: &key, pair: None, mask: Some(&mask) };
+                softmax(isa, &mut tile, wide, l, 0.5, &terms, &mut inverse, &mut log_sums);
+                for row in 0..3 {
+                    let exact: Vec<f64> =
+                        (0..l).map(|column| f64::from(logit(row, column) * 0.5 + key[column]).exp()).collect();
+                    let sum: f64 = exact.iter().sum();
+                    for (column, exact) in exact.iter().enumerate() {
+                        let want = if row == 1 { 0.0 } else { exact / sum };
+                        let got = f64::from(tile[row * wide + column] * inverse[row]);
+                        assert!((got - want).abs() < 1e-6, "{isa:?} {l}: {got} is not {want}");
+                    }
+                    let want = if row == 1 { 0.0 } else { sum.ln() };
+                    assert!((f64::from(log_sums[row]) - want).abs() < 1e-5, "{isa:?} {l}: {}", log_sums[row]);
+                }
+                // The gradient starts from the products again: slopes of 1 everywhere are slopes of nothing.
+                let (mut tile, mut slopes, mut pair, mut sums) =
+                    (products, vec![1.0; 3 * wide], vec![0.0; 3 * l], vec![0.0; padded(l)]);
+                let rows = Slopes { log_sums: &log_sums, along: &[1.0, 1.0, 0.0] };
+                gradient(isa, &mut tile, &mut slopes, wide, l, 0.5, &terms, &rows, &mut pair, &mut sums);
+                assert!(pair[..2 * l].iter().all(|slope| slope.abs() < 1e-6), "{isa:?} {l}");
+                for column in 0..l {
+                    let weight = (logit(2, column) * 0.5 + key[column] - log_sums[2]).exp();
+                    assert!((pair[2 * l + column] - weight).abs() < 1e-6, "{isa:?} {l}: {}", pair[2 * l + column]);
+                    assert!((sums[column] - weight).abs() < 2e-6, "{isa:?} {l}: {}", sums[column]);
+                }
+            }
+        }
     }
 }

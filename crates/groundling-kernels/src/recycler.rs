@@ -187,7 +187,9 @@ mod tests {
             let [a, b, c] = [0; 3].map(|_| memory.alloc(layout));
             assert!([a, b, c].iter().all(|block| block.align_offset(64) == 0));
             a.write_bytes(7, 100 << 10);
-            [a, b, c].map(|block| memory.dealloc(block, layout));
+            for block in [a, b, c] {
+                memory.dealloc(block, layout);
+            }
             assert!(memory.kept.lock().unwrap().bytes <= 300 << 10);
             let again = memory.alloc_zeroed(Layout::from_size_align(99 << 10, 8).unwrap());
             assert!([a, b].contains(&again), "the third did not fit under the limit");

@@ -145,6 +145,6 @@ fn what_relu_hides_has_no_gradient() {
     let epilogue = ConvEpilogue { shift: Some(shift.clone()), relu: true, ..Default::default() };
     let grads = conv2d(x.clone(), weight.clone(), epilogue, ConvOptions::default()).sum().backward();
     assert_near("shift", shift.grad(&grads).unwrap(), Tensor::from_floats([9.0, 0.0], &cpu()), 0.0);
-    let first = weight.inner().slice([0..1]).reshape([1, 2, 1, 1]).expand([1, 2, 3, 3]);
+    let first = weight.inner().narrow(0, 0, 1).reshape([1, 2, 1, 1]).expand([1, 2, 3, 3]);
     assert_near("input", x.grad(&grads).unwrap(), first, 1e-6);
 }

@@ -43,12 +43,12 @@ def linear(rows, inputs, outputs, activation=None):
 def linear_train(rows, inputs, outputs):
     x = torch.randn(rows, inputs, requires_grad=True)
     layer = torch.nn.Linear(inputs, outputs)
-    probe = torch.randn(rows, outputs)
+    probe = torch.ones(rows, outputs)
 
     def run():
         x.grad = None
         layer.zero_grad()
-        F.gelu(layer(x)).mul(probe).sum().backward()
+        F.gelu(layer(x)).backward(probe)
 
     return run
 
@@ -60,11 +60,11 @@ def unary(work, *shape):
 
 def unary_train(work, *shape):
     x = torch.randn(*shape, requires_grad=True)
-    probe = torch.randn(*shape)
+    probe = torch.ones(*shape)
 
     def run():
         x.grad = None
-        work(x).mul(probe).sum().backward()
+        work(x).backward(probe)
 
     return run
 
@@ -80,12 +80,12 @@ def add_layer_norm(*shape):
 
 
 def layer_norm_train(*shape):
-    x, norm, probe = torch.randn(*shape, requires_grad=True), torch.nn.LayerNorm(shape[-1]), torch.randn(*shape)
+    x, norm, probe = torch.randn(*shape, requires_grad=True), torch.nn.LayerNorm(shape[-1]), torch.ones(*shape)
 
     def run():
         x.grad = None
         norm.zero_grad()
-        norm(x).mul(probe).sum().backward()
+        norm(x).backward(probe)
 
     return run
 
@@ -103,11 +103,11 @@ def attention(b, g, n, l, e, mask=None, train=False):
 
     if not train:
         return no_grad(forward)
-    probe = torch.randn(b, n, g, e)
+    probe = torch.ones(b, n, g, e)
 
     def run():
         q.grad = k.grad = v.grad = None
-        forward().mul(probe).sum().backward()
+        forward().backward(probe)
 
     return run
 
@@ -129,11 +129,11 @@ def deform(b, g, e, n, points, sizes, train=False):
 
     if not train:
         return no_grad(forward)
-    probe = torch.randn(b, n, g * e)
+    probe = torch.ones(b, n, g * e)
 
     def run():
         value.grad = where.grad = weights.grad = None
-        forward().mul(probe).sum().backward()
+        forward().backward(probe)
 
     return run
 
@@ -151,11 +151,11 @@ def conv(b, inputs, outputs, h, w, kernel, stride=1, groups=1, train=False):
         # At inference PyTorch's users fold the normalisation into the convolution.
         bias = torch.randn(outputs)
         return no_grad(lambda: F.relu_(F.conv2d(x, weight, bias, stride=stride, padding=kernel // 2, groups=groups)))
-    probe = torch.randn_like(forward())
+    probe = torch.ones_like(forward())
 
     def run():
         x.grad = weight.grad = None
-        forward().mul(probe).sum().backward()
+        forward().backward(probe)
 
     return run
 

@@ -8,10 +8,11 @@ use anyhow::{Context, bail};
 /// (what for, arguments of cargo, environment).
 type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("format", &["fmt", "--all", "--check"], &[]),
     ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]),
     ("tests", &["test", "--workspace", "--locked"], &[]),
+    ("GPU features compile", &["check", "--package", "groundling-nn", "--features", "vulkan", "--locked"], &[]),
     ("docs", &["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
     ("tidy", &["xtask", "tidy"], &[]),
     ("benches build", &["check", "--workspace", "--benches", "--locked"], &[]),

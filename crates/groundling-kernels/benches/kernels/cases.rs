@@ -1,7 +1,10 @@
 //! What is measured, under the names that `bench/peers/torch_peer.py` uses too.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use groundling_kernels::{Activation, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, conv2d, gelu, linear};
+use groundling_kernels::{
+    Activation, AttentionBias, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, add_layer_norm, attention, conv2d,
+    gelu, layer_norm, linear, ms_deform_attn, softmax,
+};
 
 pub(crate) type Work = Box<dyn FnMut()>;
 pub(crate) type Case = (&'static str, fn() -> Work);
@@ -20,6 +23,23 @@ pub(crate) fn all() -> Vec<Case> {
         ("linear 2048x256x1024 gelu train", || linear_train(2048, 256, 1024)),
         ("gelu 2048x1024", || unary([2048, 1024], gelu)),
         ("gelu 2048x1024 train", || unary_train([2048, 1024], gelu)),
+        ("layer_norm 20x768", || norm([20, 768])),
+        ("layer_norm 2048x256", || norm([2048, 256])),
+        ("layer_norm 9216x128", || norm([9216, 128])),
+        ("layer_norm 2048x256 train", || norm_train([2048, 256])),
+        ("add_layer_norm 2048x256", || add_norm([2048, 256])),
+        ("softmax 16x8x128x128", || unary([16, 8, 128, 128], softmax)),
+        ("softmax 16x8x128x128 train", || unary_train([16, 8, 128, 128], softmax)),
+        ("attention 16x8x128x32", || attend([16, 8, 128, 32], Bias::None)),
+        ("attention 16x8x128x32 train", || attend_train([16, 8, 128, 32])),
+        ("attention 1x12x20x64", || attend([1, 12, 20, 64], Bias::None)),
+        ("attention 8x12x40x64", || attend([8, 12, 40, 64], Bias::None)),
+        ("attention 64x4x144x32 window", || attend([64, 4, 144, 32], Bias::Window)),
+        ("attention 1x8x420x32 padding", || attend([1, 8, 420, 32], Bias::Padding)),
+        ("attention 1x12x1024x64", || attend([1, 12, 1024, 64], Bias::None)),
+        ("deformable 900 queries", || deform(900, false)),
+        ("deformable 17821 queries", || deform(17_821, false)),
+        ("deformable 900 queries train", || deform(900, true)),
         ("conv 7x7/2 3-64 640", || conv([3, 64], 640, 7, 2, 1)),
         ("conv 1x1 64-256 160", || conv([64, 256], 160, 1, 1, 1)),
         ("conv 1x1 256-64 160", || conv([256, 64], 160, 1, 1, 1)),
@@ -61,10 +81,9 @@ fn linear_train(rows: usize, inputs: usize, outputs: usize) -> Work {
     let device = tracked();
     let x = random([rows, inputs], &device).require_grad();
     let (weight, bias) = (random([inputs, outputs], &device).require_grad(), random([outputs], &device).require_grad());
-    let probe = random([rows, outputs], &device);
     Box::new(move || {
         let out = linear(x.clone(), weight.clone(), Some(bias.clone()), Activation::Gelu);
-        drop((out * probe.clone()).sum().backward());
+        drop(out.backward());
     })
 }
 
@@ -75,8 +94,86 @@ fn unary<const D: usize>(shape: [usize; D], work: fn(Tensor<D>) -> Tensor<D>) ->
 
 fn unary_train<const D: usize>(shape: [usize; D], work: fn(Tensor<D>) -> Tensor<D>) -> Work {
     let x = random(shape, &tracked()).require_grad();
-    let probe = random(shape, &tracked());
-    Box::new(move || drop((work(x.clone()) * probe.clone()).sum().backward()))
+    Box::new(move || drop(work(x.clone()).backward()))
+}
+
+fn norm(shape: [usize; 2]) -> Work {
+    let (x, gain, shift) = (random(shape, &cpu()), random([shape[1]], &cpu()), random([shape[1]], &cpu()));
+    Box::new(move || drop(layer_norm(x.clone(), gain.clone(), shift.clone(), 1e-5)))
+}
+
+fn add_norm(shape: [usize; 2]) -> Work {
+    let (x, y) = (random(shape, &cpu()), random(shape, &cpu()));
+    let (gain, shift) = (random([shape[1]], &cpu()), random([shape[1]], &cpu()));
+    Box::new(move || drop(add_layer_norm(x.clone(), y.clone(), gain.clone(), shift.clone(), 1e-5)))
+}
+
+fn norm_train(shape: [usize; 2]) -> Work {
+    let device = tracked();
+    let x = random(shape, &device).require_grad();
+    let (gain, shift) = (random([shape[1]], &device).require_grad(), random([shape[1]], &device).require_grad());
+    Box::new(move || {
+        let out = layer_norm(x.clone(), gain.clone(), shift.clone(), 1e-5);
+        drop(out.backward());
+    })
+}
+
+/// What is added to the logits.
+enum Bias {
+    None,
+    /// Of a Swin block: one for each head, and one for each of 64 windows.
+    Window,
+    /// Keys that are padding: none, but the kernel has to look.
+    Padding,
+}
+
+/// As a model has it: projected to `[B, L, G E]`, seen as `[B, G, L, E]`.
+fn heads([b, g, l, e]: [usize; 4], device: &Device) -> Tensor<4> {
+    random([b, l, g, e], device).swap_dims(1, 2)
+}
+
+fn attend(shape: [usize; 4], bias: Bias) -> Work {
+    let [b, g, l, e] = shape;
+    let (q, k, v) = (heads(shape, &cpu()), heads(shape, &cpu()), heads(shape, &cpu()));
+    let bias = match bias {
+        Bias::None => AttentionBias::default(),
+        Bias::Window => AttentionBias {
+            pair: Some(random([1, g, l, l], &cpu())),
+            mask: Some(Tensor::zeros([b, l, l], &cpu())),
+            key: None,
+        },
+        Bias::Padding => AttentionBias { key: Some(Tensor::zeros([b, l], &cpu())), ..Default::default() },
+    };
+    let scale = (e as f64).powf(-0.5);
+    Box::new(move || drop(attention(q.clone(), k.clone(), v.clone(), scale, bias.clone())))
+}
+
+fn attend_train(shape: [usize; 4]) -> Work {
+    let device = tracked();
+    let [q, k, v] = [0; 3].map(|_| heads(shape, &device).require_grad());
+    let scale = (shape[3] as f64).powf(-0.5);
+    Box::new(move || {
+        let out = attention(q.clone(), k.clone(), v.clone(), scale, AttentionBias::default());
+        drop(out.backward());
+    })
+}
+
+fn deform(queries: usize, train: bool) -> Work {
+    const LEVELS: [[usize; 2]; 4] = [[100, 134], [50, 67], [25, 34], [13, 17]];
+    let total = LEVELS.iter().map(|[h, w]| h * w).sum();
+    let device = if train { tracked() } else { cpu() };
+    let leaf = |tensor: Tensor<6>| if train { tensor.require_grad() } else { tensor };
+    let uniform = |shape: [usize; 6]| leaf(Tensor::random(shape, Distribution::Uniform(0.0, 1.0), &device));
+    let value = uniform([1, total, 8, 32, 1, 1]);
+    let (places, weights) = (uniform([1, queries, 8, 4, 4, 2]), uniform([1, queries, 8, 4, 4, 1]));
+    Box::new(move || {
+        let (value, weights) =
+            (value.clone().reshape([1, total, 8, 32]), weights.clone().reshape([1, queries, 8, 4, 4]));
+        let out = ms_deform_attn(value, &LEVELS, places.clone(), weights);
+        if train {
+            drop(out.backward());
+        }
+    })
 }
 
 fn conv([inputs, outputs]: [usize; 2], size: usize, kernel: usize, stride: usize, groups: usize) -> Work {
@@ -104,9 +201,8 @@ fn conv_train(batch: usize, channels: usize, size: usize) -> Work {
         relu: true,
     };
     let options = ConvOptions { padding: [1; 2], ..Default::default() };
-    let probe = random([batch, channels, size, size], &device);
     Box::new(move || {
         let out = conv2d(x.clone(), weight.clone(), epilogue.clone(), options);
-        drop((out * probe.clone()).sum().backward());
+        drop(out.backward());
     })
 }

@@ -19,7 +19,7 @@ pub(super) fn conv2d<B: Backend>(
 ) -> FloatTensor<B> {
     let channels = weight.shape()[0];
     let per_channel = |tensor| B::float_reshape(tensor, Shape::from([1, channels, 1, 1]));
-    let mut out = B::conv2d(x, weight, None, of_burn(options).into());
+    let mut out = B::conv2d(x, weight, None, of_burn(options));
     if let Some(scale) = scale.into_option() {
         out = B::float_mul(out, per_channel(scale));
     }

@@ -3,9 +3,6 @@
 use crate::isa::Isa;
 use crate::simd::Simd;
 
-/// Rows of the tallest strip.
-pub(crate) const MAX_ROWS: usize = 14;
-
 /// How an instruction set cuts a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tile {

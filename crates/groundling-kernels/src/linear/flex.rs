@@ -41,7 +41,7 @@ impl LinearOps for Flex {
         }
         let (x, grad) = (in_order(x), in_order(grad));
         let (inputs, outputs) = (last(&x.shape()), last(&grad.shape()));
-        let rows = if outputs == 0 { 0 } else { slice(&grad).len() / outputs };
+        let rows = slice(&grad).len().checked_div(outputs).unwrap_or(0);
         let mut out = flex::unset(inputs * outputs);
         let (a, b) = (View::rows(slice(&x), inputs).transposed(), View::rows(slice(&grad), outputs));
         // SAFETY: both have `rows` rows, checked by the slices' lengths.

@@ -11,7 +11,7 @@ mod portable;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
-pub(crate) use math::{erf, exp, gelu, gelu_gradient};
+pub(crate) use math::{exp, gelu, gelu_gradient};
 pub(crate) use portable::Portable;
 
 /// Operations on one vector of [`LANES`](Simd::LANES) values.
@@ -40,7 +40,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine can.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    unsafe fn sqrt(a: Self::V) -> Self::V;
     /// To the nearest integer, halves to even.
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a * 2^n` for integers `n` in [-126, 127].

@@ -71,10 +71,6 @@ impl Simd for Portable {
         each(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]
-    unsafe fn sqrt(a: V) -> V {
-        each(|i| a[i].sqrt())
-    }
-    #[inline(always)]
     unsafe fn round(a: V) -> V {
         // Adding and taking away 1.5 * 2^23 leaves the nearest integer of anything below 2^22, which is all that is rounded here.
         const SHIFT: f32 = 12_582_912.0;

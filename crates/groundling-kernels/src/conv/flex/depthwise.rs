@@ -169,20 +169,15 @@ unsafe fn row<S: Simd, const H: usize, const W: usize>(
     to: *mut f32,
 ) {
     unsafe {
-        let mut weights = [[S::splat(0.0); W]; H];
-        for ky in 0..H {
-            for kx in 0..W {
-                weights[ky][kx] = S::splat(weight[ky * W + kx]);
-            }
-        }
+        let weights: [[S::V; W]; H] = std::array::from_fn(|ky| std::array::from_fn(|kx| S::splat(weight[ky * W + kx])));
         let rows: [*const f32; H] = std::array::from_fn(|ky| padded.at(oy, ky * W).cast_const());
         let step = padded.dilation[1];
         let mut ox = 0;
         loop {
             let mut sum = S::splat(0.0);
-            for ky in 0..H {
-                for kx in 0..W {
-                    sum = S::fma(weights[ky][kx], S::load(rows[ky].add(ox + kx * step)), sum);
+            for (weights, from) in weights.iter().zip(rows) {
+                for (kx, weight) in weights.iter().enumerate() {
+                    sum = S::fma(*weight, S::load(from.add(ox + kx * step)), sum);
                 }
             }
             let at = oy * columns + ox;

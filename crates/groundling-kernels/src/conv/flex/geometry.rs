@@ -62,11 +62,10 @@ impl Geometry {
     /// The convolution that takes the gradient of the output to that of the input, if there is one: with stride 1 and padding
     /// within the reach of the kernel.
     pub(crate) fn reverse(&self) -> Option<Self> {
-        let mut padding = [0; 2];
-        for axis in 0..2 {
-            let reach = self.options.dilation[axis] * (self.kernel[axis] - 1);
-            padding[axis] = reach.checked_sub(self.options.padding[axis])?;
-        }
+        let padding = |axis: usize| {
+            (self.options.dilation[axis] * (self.kernel[axis] - 1)).checked_sub(self.options.padding[axis])
+        };
+        let padding = [padding(0)?, padding(1)?];
         let options = ConvOptions { padding, ..self.options };
         (self.options.stride == [1, 1]).then_some(Self {
             inputs: self.outputs,

@@ -8,7 +8,7 @@ use groundling_kernels::Activation;
 use groundling_nn::attention::{AttentionBias, MultiHeadAttention};
 use groundling_nn::checkpoint::{gradients, parameters};
 use groundling_nn::layers::{Dense, PrepareInference, TokenNorm};
-use groundling_nn::transformer::{DecoderLayer, EncoderLayer, NormOrder, Tokens, TransformerConfig};
+use groundling_nn::transformer::{EncoderLayer, NormOrder, Tokens, TransformerConfig};
 
 use crate::numbers::{assert_near, list, tracked, uniform};
 

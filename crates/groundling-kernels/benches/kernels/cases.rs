@@ -6,6 +6,9 @@ use groundling_kernels::{
     gelu, layer_norm, linear, ms_deform_attn, softmax,
 };
 
+#[path = "models.rs"]
+mod models;
+
 pub(crate) type Work = Box<dyn FnMut()>;
 pub(crate) type Case = (&'static str, fn() -> Work);
 
@@ -50,6 +53,11 @@ pub(crate) fn all() -> Vec<Case> {
         ("conv 3x3 512-512 20", || conv([512, 512], 20, 3, 1, 1)),
         ("conv depthwise 3x3 256 56", || conv([256, 256], 56, 3, 1, 256)),
         ("conv 3x3 64-64 80 train", || conv_train(2, 64, 80)),
+        ("bert-base 1x20", || models::bert(1, 20)),
+        ("bert-base 8x40", || models::bert(8, 40)),
+        ("resnet-50 1x3x640x640", || models::resnet(640)),
+        ("swin-b 1x3x384x384", || models::swin(384)),
+        ("encoder training step 16x128", || models::encoder_step([16, 128, 256])),
     ]
 }
 

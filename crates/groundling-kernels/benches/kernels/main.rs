@@ -29,6 +29,9 @@ const ROUND: f64 = 0.05;
 const ROUNDS: usize = 11;
 
 fn main() {
+    if let Some(name) = std::env::var_os("GROUNDLING_PEAK_OF") {
+        return peak_of(&name.to_string_lossy());
+    }
     let clock = Instant::now();
     let filter: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let mut peer = peer::Peer::start();
@@ -60,6 +63,38 @@ fn main() {
                 println!("{name:<34} {:>8.3} ms {:>8.3} ms {:>7.2}", ours * 1e3, theirs * 1e3, ours / theirs)
             }
             None => println!("{name:<34} {:>8.3} ms", ours * 1e3),
+        }
+    }
+    if filter.is_empty() || filter.iter().any(|part| "memory".contains(part.as_str())) {
+        memory();
+    }
+}
+
+/// Runs one case three times and prints the most memory that this process ever had resident, in bytes.
+fn peak_of(name: &str) {
+    let (_, make) = cases::all().into_iter().find(|(known, _)| *known == name).expect("a case");
+    let mut work = make();
+    (0..3).for_each(|_| work());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    println!("{}", line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024);
+}
+
+/// Peak memory of a forward and of a training step, each in a process of its own.
+fn memory() {
+    println!("\n{:<34} {:>11} {:>11} {:>7}", "peak resident memory", "ours", "PyTorch", "ratio");
+    for name in ["bert-base 8x40 plain", "bert-base 8x40", "encoder training step 16x128"] {
+        let ours =
+            std::process::Command::new(std::env::current_exe().unwrap()).env("GROUNDLING_PEAK_OF", name).output();
+        let ours: f64 = String::from_utf8(ours.unwrap().stdout).unwrap().trim().parse().unwrap();
+        let theirs = peer::Peer::start().and_then(|mut peer| {
+            peer.time(name, 3);
+            peer.peak()
+        });
+        let ours = ours / 1e6;
+        match theirs.map(|bytes| bytes / 1e6) {
+            Some(theirs) => println!("{name:<34} {ours:>8.0} MB {theirs:>8.0} MB {:>7.2}", ours / theirs),
+            None => println!("{name:<34} {ours:>8.0} MB"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whole models of groundling-nn, with random weights.
+//! Whole models of groundling-nn, with random weights; `packed` ones hold them a second time as the kernels read them.
 
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Int, Tensor};
@@ -11,25 +11,31 @@ use groundling_nn::transformer::{NormOrder, Tokens, TransformerConfig};
 
 use super::{Work, cpu, random, tracked};
 
-pub(super) fn bert(batch: usize, length: usize) -> Work {
+pub(super) fn bert(batch: usize, length: usize, packed: bool) -> Work {
     let mut model = BertConfig::base_uncased().init(&cpu());
-    model.prepare_inference();
+    if packed {
+        model.prepare_inference();
+    }
     let ids = Tensor::<1, Int>::arange(0..(batch * length) as i64, &cpu()).mul_scalar(37).reshape([batch, length]);
     let padding = Tensor::<2>::zeros([batch, length], &cpu()).greater_scalar(0.5);
     let input = BertInput { ids, types: None, padding };
     Box::new(move || drop(model.forward(input.clone())))
 }
 
-pub(super) fn resnet(size: usize) -> Work {
+pub(super) fn resnet(size: usize, packed: bool) -> Work {
     let mut model = ResNetConfig::r50().init(&cpu());
-    model.prepare_inference();
+    if packed {
+        model.prepare_inference();
+    }
     let image = random([1, 3, size, size], &cpu());
     Box::new(move || drop(model.classify(&model.forward(image.clone()))))
 }
 
-pub(super) fn swin(size: usize) -> Work {
+pub(super) fn swin(size: usize, packed: bool) -> Work {
     let mut model = SwinConfig::base(12).init(&cpu());
-    model.prepare_inference();
+    if packed {
+        model.prepare_inference();
+    }
     let image = random([1, 3, size, size], &cpu());
     Box::new(move || drop(model.forward(image.clone())))
 }

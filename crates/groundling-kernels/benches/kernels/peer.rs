@@ -24,6 +24,11 @@ impl Peer {
         self.ask(&format!("time {name} {iterations}")).parse().ok()
     }
 
+    /// Bytes that it ever had resident.
+    pub(crate) fn peak(&mut self) -> Option<f64> {
+        self.ask("memory").parse().ok()
+    }
+
     fn ask(&mut self, request: &str) -> String {
         writeln!(self.input, "{request}").unwrap();
         self.input.flush().unwrap();

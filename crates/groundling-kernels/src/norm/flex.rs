@@ -201,23 +201,25 @@ multiversion! {
                 from = kept;
                 total
             };
-            let centre = total / width as f32;
-            let variance = deviation::<S>(from, centre, width) / width as f32;
-            let factor = 1.0 / (variance + epsilon).sqrt();
+            let rough = total / width as f32;
+            let (rest, squares) = about::<S>(from, rough, width);
+            // What rounding left of the mean, small as it is, would be an error in every element of a row far from zero.
+            let (rest, squares) = (rest / width as f32, squares / width as f32);
+            let factor = 1.0 / ((squares - rest * rest).max(0.0) + epsilon).sqrt();
             if !mean.is_empty() {
-                mean[row] = centre;
+                mean[row] = rough + rest;
                 scale[row] = factor;
             }
-            let (centre, factor) = (S::splat(centre), S::splat(factor));
+            let (rough, rest, factor) = (S::splat(rough), S::splat(rest), S::splat(factor));
             let (gain, shift) = (gamma.as_ptr(), beta.as_ptr());
             blocks::<S>(
                 width,
                 |i| {
-                    let normal = S::mul(S::sub(S::load(from.add(i)), centre), factor);
+                    let normal = S::mul(S::sub(S::sub(S::load(from.add(i)), rough), rest), factor);
                     S::store(to.add(i), S::fma(normal, S::load(gain.add(i)), S::load(shift.add(i))));
                 },
                 |i, n| {
-                    let normal = S::mul(S::sub(S::load_part(from.add(i), n), centre), factor);
+                    let normal = S::mul(S::sub(S::sub(S::load_part(from.add(i), n), rough), rest), factor);
                     S::store_part(to.add(i), S::fma(normal, S::load_part(gain.add(i), n), S::load_part(shift.add(i), n)), n);
                 },
             );
@@ -280,22 +282,40 @@ unsafe fn add_and_total<S: Simd>(x: *const f32, residual: *const f32, to: *mut f
     }
 }
 
-/// The sum of squares of what lies about `centre`.
+/// The sum of the differences to `centre`, and of their squares.
 #[inline(always)]
-unsafe fn deviation<S: Simd>(from: *const f32, centre: f32, len: usize) -> f32 {
+unsafe fn about<S: Simd>(from: *const f32, centre: f32, len: usize) -> (f32, f32) {
     unsafe {
         let all = S::splat(centre);
-        let square = |value: S::V| S::mul(value, value);
-        in_four::<S>(
-            len,
-            |i| square(S::sub(S::load(from.add(i)), all)),
-            |i, n| {
-                // The lanes past the end must be `centre` for their squares to be zero: they are read back from a whole vector.
+        let (mut sums, mut squares) = ([S::splat(0.0); 4], [S::splat(0.0); 4]);
+        let mut index = 0;
+        while index + 4 * S::LANES <= len {
+            for k in 0..4 {
+                let apart = S::sub(S::load(from.add(index + k * S::LANES)), all);
+                sums[k] = S::add(sums[k], apart);
+                squares[k] = S::fma(apart, apart, squares[k]);
+            }
+            index += 4 * S::LANES;
+        }
+        for k in 0..4 {
+            if index >= len {
+                break;
+            }
+            let count = S::LANES.min(len - index);
+            let apart = if count == S::LANES {
+                S::sub(S::load(from.add(index)), all)
+            } else {
+                // The lanes past the end must be `centre` to count nothing: they are read back from a whole vector.
                 let mut lanes = [centre; 16];
-                S::store_part(lanes.as_mut_ptr(), S::load_part(from.add(i), n), n);
-                square(S::sub(S::load(lanes.as_ptr()), all))
-            },
-        )
+                S::store_part(lanes.as_mut_ptr(), S::load_part(from.add(index), count), count);
+                S::sub(S::load(lanes.as_ptr()), all)
+            };
+            sums[k] = S::add(sums[k], apart);
+            squares[k] = S::fma(apart, apart, squares[k]);
+            index += count;
+        }
+        let total = |v: [S::V; 4]| S::sum(S::add(S::add(v[0], v[1]), S::add(v[2], v[3])));
+        (total(sums), total(squares))
     }
 }
 

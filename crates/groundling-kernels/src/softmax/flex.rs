@@ -46,7 +46,7 @@ fn width(tensor: &FlexTensor) -> usize {
 multiversion! {
     /// `out = softmax(x)` of rows of `width`; a row of nothing but `-inf` becomes zeros.
     pub(crate) fn forward<S>(x: &[f32], width: usize, out: &mut [f32]) {
-        assert!(x.len() == out.len() && width > 0 && x.len() % width == 0);
+        assert!(x.len() == out.len() && width > 0 && x.len().is_multiple_of(width));
         for start in (0..x.len()).step_by(width) {
             softmax_row::<S>(x.as_ptr().add(start), out.as_mut_ptr().add(start), width);
         }
@@ -125,7 +125,7 @@ unsafe fn largest<S: Simd>(from: *const f32, width: usize) -> f32 {
 multiversion! {
     /// `out = y (grad - sum(y grad))` of rows of `width`.
     pub(crate) fn backward<S>(y: &[f32], grad: &[f32], width: usize, out: &mut [f32]) {
-        assert!(y.len() == out.len() && grad.len() == out.len() && width > 0 && y.len() % width == 0);
+        assert!(y.len() == out.len() && grad.len() == out.len() && width > 0 && y.len().is_multiple_of(width));
         for start in (0..y.len()).step_by(width) {
             let (y, g, to) = (y.as_ptr().add(start), grad.as_ptr().add(start), out.as_mut_ptr().add(start));
             let mut chains = [S::splat(0.0); 4];

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use groundling_kernels::{add_layer_norm, add_then_layer_norm, layer_norm};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::support::{assert_near, cpu, tensor, tracked, values};
 
@@ -20,7 +21,7 @@ fn parameters(seed: u64, width: usize, device: &Device) -> [Tensor<1>; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn value_and_gradients_equal_the_composed_ones(rows in 1usize..90, width in 1usize..300, seed in any::<u64>()) {
@@ -90,9 +91,8 @@ fn wide_rows_far_from_zero_stay_exact() {
             EPSILON,
         );
         let want = Tensor::<2>::from_data(TensorData::new(want, [1, width]), &device);
-        // Half a unit in the last place of the mean, over the deviation of 0.58.
-        let limit = 1e-6 + offset.abs() * f32::EPSILON;
-        assert_near(&format!("width {width} about {offset}"), got, want, limit);
+        // The mean is not rounded to a float near the offset, as a single pass would have it: that alone would cost 5e-5 at 1000.
+        assert_near(&format!("width {width} about {offset}"), got, want, 5e-7);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use groundling_nn::matcher::{CostError, CostMatrix, DetrCost, assign};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// The smallest total cost over every way to pair all of the fewer side.
 fn brute_force(costs: &CostMatrix) -> f64 {
@@ -37,7 +38,7 @@ fn check(costs: &CostMatrix) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(4), ..ProptestConfig::default() })]
 
     #[test]
     fn no_other_assignment_is_cheaper(rows in 0usize..7, columns in 0usize..7, values in prop::collection::vec(-9.0f64..9.0, 36)) {

@@ -7,6 +7,7 @@ pub mod attention;
 pub mod bert;
 pub mod checkpoint;
 pub mod frozen_batch_norm;
+pub mod fuzzing;
 pub mod layers;
 pub mod mlp;
 pub mod resnet;

@@ -11,7 +11,7 @@ mod window;
 
 pub use bias::{BIAS_TABLE_RESIZE, resize_bias_table};
 pub use block::{SwinBlock, SwinBlockConfig};
-pub use keys::{CLASSIFIER_KEYS, KEYS};
+pub use keys::{CLASSIFIER_KEYS, KEYS, TIMM_KEYS};
 pub use window::{WindowAttention, relative_position_index, shift_regions_differ};
 
 use burn::config::Config;

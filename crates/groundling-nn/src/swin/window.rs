@@ -52,9 +52,9 @@ impl WindowAttention {
             assert_shape!(mask, [windows, n, n]);
             assert!(b.is_multiple_of(windows), "{b} windows for a mask of {windows}");
         }
-        // [3, B, G, N, E]
-        let qkv = self.qkv.forward(x).reshape([b, n, 3, heads, width]).permute([2, 0, 3, 1, 4]);
-        let part = |index: usize| qkv.clone().narrow(0, index, 1).reshape([b, heads, n, width]);
+        // Queries, keys and values side by side, heads in each: views [B, G, N, E] that the kernel reads where they lie.
+        let qkv = self.qkv.forward(x).reshape([b, n, 3 * heads, width]);
+        let part = |index: usize| qkv.clone().narrow(2, index * heads, heads).swap_dims(1, 2);
         let bias = AttentionBias { pair: Some(self.position_bias()), mask: mask.cloned(), ..AttentionBias::none() };
         let context = attention(part(0), part(1), part(2), (width as f64).powf(-0.5), bias);
         let context = context.swap_dims(1, 2).reshape([b, n, d]);

@@ -367,6 +367,15 @@ fn a_swin_classifier_of_another_window_becomes_a_backbone() {
     assert_eq!((report.adapted.len(), report.ignored.len(), report.kept.len()), (8, 6, 8));
     let maps = model.forward(Tensor::ones([1, 3, 30, 41], &cpu()));
     assert_eq!(maps.map(|map| map.dims()), [[1, 8, 8, 11], [1, 16, 4, 6], [1, 32, 2, 3], [1, 64, 1, 2]]);
+    // timm has the steps between stages in the stage behind them.
+    let timm = checkpoint.tensors().iter().map(|(name, tensor)| {
+        let later = |from: usize| name.replace(&format!("layers.{from}.down"), &format!("layers.{}.down", from + 1));
+        let name = (0..3).map(later).find(|new| new != name).unwrap_or_else(|| name.clone());
+        (name, tensor.clone())
+    });
+    let timm = plan(&config.init(&cpu()), &Checkpoint::from_tensors(timm), swin::TIMM_KEYS).unwrap();
+    assert!(timm.report().is_complete(), "{}", timm.report());
+    assert_eq!(timm.report().renamed.len(), 9);
     // The table of detectors says what a classifier lacks.
     let plan = plan(&config.init(&cpu()), &checkpoint, swin::KEYS).unwrap();
     assert_eq!((plan.report().missing.len(), plan.report().unused.len()), (8, 4));

@@ -215,6 +215,17 @@ fn a_sound_file_made_here_is_read() {
     }
 }
 
+#[test]
+fn the_corpus_of_the_fuzzer_panics_nowhere() {
+    let folder = groundling_testkit::fixtures().join("corpus/checkpoint");
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        groundling_nn::fuzzing::checkpoint(&std::fs::read(entry.unwrap().path()).unwrap());
+        replayed += 1;
+    }
+    assert!(replayed >= 15, "only {replayed} files in {}", folder.display());
+}
+
 /// The files that are cut and changed.
 fn sound_files() -> Vec<PathBuf> {
     let root = goldens::visible_root();

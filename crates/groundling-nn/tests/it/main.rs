@@ -1,6 +1,7 @@
 //! Blocks against their definitions and against the golden fixtures; checkpoints of every kind, sound and hostile.
 #![allow(clippy::unwrap_used)]
 
+mod backbones;
 mod checkpoint;
 mod containers;
 mod ema;

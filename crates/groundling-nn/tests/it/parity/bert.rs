@@ -22,7 +22,8 @@ struct Config {
     pooler: bool,
 }
 
-fn config(case: &Case) -> BertConfig {
+/// The sizes that a case states.
+pub(super) fn config(case: &Case) -> BertConfig {
     let config: Config = case.config();
     assert_eq!(config.activation, "gelu_erf", "{}", case.name());
     BertConfig {

@@ -1,10 +1,18 @@
-//! The two containers of a released checkpoint's structure.
+//! The two containers of a released checkpoint's structure, and its names in the backbones.
 
 mod losses;
 
-use groundling_nn::checkpoint::{Checkpoint, CheckpointError, ElementType, Format, Limits, Weights};
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use groundling_nn::checkpoint::{
+    Checkpoint, CheckpointError, ElementType, Format, Limits, Rule, StoredTensor, Weights, ignore, plan, rename, within,
+};
+use groundling_nn::resnet::{self, BlockKind, ResNetConfig};
+use groundling_nn::swin::{self, SwinConfig};
 use groundling_testkit::Folder;
 use groundling_testkit::goldens::read_json;
+use serde::Deserialize;
 
 #[test]
 fn checkpoint_container() {
@@ -48,5 +56,58 @@ fn checkpoint_container() {
             let CheckpointError::Ambiguous { candidates, .. } = &error else { panic!("{error}") };
             assert_eq!(candidates, &["bert_model", "model"]);
         }
+    }
+}
+
+/// What of a released checkpoint belongs to the backbone alone.
+const NOT_BACKBONE: &[Rule] = &[
+    ignore(r"^(classifier|contrastive)\.", "decoder and loss"),
+    ignore(r"\.(fusion|res_gate|W_l)\.", "fusion with the phrase"),
+    ignore(r"^backbone\.all_fusion\d\.", "fusion with the phrase"),
+    rename(r"^backbone\.", ""),
+];
+const SWIN: &[Rule] = &[within("", NOT_BACKBONE), within("", swin::KEYS)];
+const RESNET: &[Rule] = &[
+    within("", NOT_BACKBONE),
+    rename(r"^layer1\.0\.", "conv1."),
+    rename(r"^layer1\.1\.", "bn1."),
+    rename(r"^layer1\.4\.", "layer1."),
+    within("", resnet::BACKBONE_KEYS),
+];
+
+#[derive(Deserialize)]
+struct SwinShape {
+    embed_dim: usize,
+    depths: [usize; 4],
+    heads: [usize; 4],
+    window: usize,
+}
+
+#[test]
+fn released_layouts_fit_the_backbones() {
+    for case in Folder::open("dmmi").of_kinds(&["state_dict_keys"], 3) {
+        let keys: BTreeMap<String, Vec<usize>> = serde_json::from_value(case.file_json()).unwrap();
+        let tensors = keys.into_iter().map(|(key, shape)| (key, StoredTensor::from_values(shape, Vec::new())));
+        let checkpoint = Checkpoint::from_tensors(tensors);
+        let config = &case.json["config"];
+        let device = Device::flex();
+        let backbone = &config["backbone"];
+        let plan = match backbone["type"].as_str() {
+            Some("swin") => {
+                let shape: SwinShape = serde_json::from_value(backbone.clone()).unwrap();
+                let config = SwinConfig::new(shape.embed_dim, shape.depths, shape.heads, shape.window);
+                plan(&config.init(&device), &checkpoint, SWIN)
+            }
+            Some("resnet") => {
+                let layers: [usize; 4] = serde_json::from_value(backbone["depths"].clone()).unwrap();
+                plan(&ResNetConfig::new(BlockKind::Bottleneck, layers).init(&device), &checkpoint, RESNET)
+            }
+            _ => {
+                let config = super::bert::config(case);
+                plan(&config.init(&device), &checkpoint, config.keys())
+            }
+        };
+        let plan = plan.unwrap();
+        assert!(plan.report().is_complete() && plan.report().loaded > 100, "{}: {}", case.name(), plan.report());
     }
 }

@@ -271,9 +271,10 @@ def main():
         if command == "quit":
             return
         if command == "memory":
-            import resource
-
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+            # Not getrusage: its figure starts with that of the process that started this one.
+            with open("/proc/self/status") as status:
+                peak = next(line for line in status if line.startswith("VmHWM:"))
+            print(int(peak.split()[1]) * 1024, flush=True)
             continue
         name, _, count = rest.rpartition(" ")
         name = name.removesuffix(" plain")  # how we hold weights is no concern of this side

@@ -5,6 +5,7 @@
 
 mod depthwise;
 mod geometry;
+mod phases;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
@@ -18,6 +19,7 @@ use crate::isa::Isa;
 use crate::linear::Activation;
 use crate::maybe::MaybeTensor;
 use geometry::{Geometry, Panels};
+use phases::{Masks, Phases, Target};
 
 /// Columns that a task rearranges at once: with a block's depth 480 KB, half of the second-level cache.
 const COLUMNS: usize = 192;
@@ -197,7 +199,8 @@ fn forward_packed(isa: Isa, geometry: &Geometry, x: &[f32], packed: &[f32], afte
     let (rows, depth, pixels) = (geometry.outputs_per_group(), geometry.depth(), geometry.pixels());
     let strips = Strips::new(rows, tile.rows);
     let plan = Plan::new(geometry, tile, rows * depth);
-    let job = Forward { isa, geometry, x, weight: packed, after, strips, out: Shared(out.as_mut_ptr()) };
+    let phases = Phases::new(geometry, x);
+    let job = Forward { isa, geometry, x, phases, weight: packed, after, strips, out: Shared(out.as_mut_ptr()) };
     (0..geometry.batch * geometry.groups * plan.tasks()).into_par_iter().with_max_len(1).for_each(|index| {
         let (image, part) = (index / plan.tasks(), index % plan.tasks());
         let (image, group) = (image / geometry.groups, image % geometry.groups);
@@ -245,6 +248,8 @@ struct Forward<'a> {
     isa: Isa,
     geometry: &'a Geometry,
     x: &'a [f32],
+    /// `None` where the taps have to be followed one by one.
+    phases: Option<Phases<'a>>,
     weight: &'a [f32],
     after: &'a After<'a>,
     strips: Strips,
@@ -269,14 +274,20 @@ impl Forward<'_> {
             ..Epilogue::default()
         };
         let most = block_of(depth);
+        let masks = self.phases.as_ref().map(|phases| phases.masks(columns.clone(), width));
         scratch::local(panels * width * most, |packed| {
             for start in (0..depth).step_by(most) {
                 let block = (depth - start).min(most);
-                for k in 0..block {
-                    // SAFETY: the panels have `panels * width` elements for each of `block` rows.
-                    unsafe {
-                        let to = Panels { data: packed.add(k * width), width, stride: block * width };
-                        g.see(self.isa, self.x, image, group, start + k, columns.clone(), to);
+                // SAFETY: the panels have `panels * width` elements for each of `block` rows.
+                unsafe {
+                    if let (Some(phases), Some(masks)) = (&self.phases, &masks) {
+                        let target = Target { to: packed, k_stride: width, panel_stride: block * width };
+                        phases.see(self.isa, [image, group], start..start + block, columns.clone(), masks, target);
+                    } else {
+                        for k in 0..block {
+                            let to = Panels { data: packed.add(k * width), width, stride: block * width };
+                            g.see(self.isa, self.x, image, group, start + k, columns.clone(), to);
+                        }
                     }
                 }
                 for panel in 0..panels {
@@ -364,6 +375,13 @@ fn grad_weight(isa: Isa, geometry: &Geometry, x: &[f32], grad: &[f32], out: &mut
     let panel_len = gemm::packed_len(isa, pixels, rows);
     let mut packed = scratch::take(geometry.batch * panel_len);
     let mut turned = scratch::take(depth * rows);
+    let phases = Phases::new(geometry, x);
+    // What is outside the image is so for every image and channel.
+    let masks = phases.as_ref().map(|phases| {
+        let blocks = (0..pixels).step_by(DEPTH);
+        blocks.map(|start| phases.masks(start..(start + DEPTH).min(pixels), tile.columns)).collect::<Vec<_>>()
+    });
+    let seen = phases.as_ref().zip(masks.as_deref());
     for group in 0..geometry.groups {
         // The gradient `[pixels, O]` of each image, as panels.
         for (image, to) in packed.chunks_mut(panel_len).enumerate() {
@@ -376,7 +394,7 @@ fn grad_weight(isa: Isa, geometry: &Geometry, x: &[f32], grad: &[f32], out: &mut
         let packed = &packed[..];
         turned.par_chunks_mut(height * rows).enumerate().for_each(|(part, to)| {
             let taps = part * height..part * height + to.len() / rows;
-            grad_weight_task(isa, geometry, x, packed, group, taps, to);
+            grad_weight_task(isa, geometry, x, seen, packed, group, taps, to);
         });
         for (row, out) in out[group * rows * depth..(group + 1) * rows * depth].chunks_mut(depth).enumerate() {
             for (k, value) in out.iter_mut().enumerate() {
@@ -387,10 +405,12 @@ fn grad_weight(isa: Isa, geometry: &Geometry, x: &[f32], grad: &[f32], out: &mut
 }
 
 /// `to[taps, O]`, summed over all images and pixels.
+#[allow(clippy::too_many_arguments)]
 fn grad_weight_task(
     isa: Isa,
     geometry: &Geometry,
     x: &[f32],
+    seen: Option<(&Phases<'_>, &[Masks])>,
     packed: &[f32],
     group: usize,
     taps: std::ops::Range<usize>,
@@ -409,7 +429,13 @@ fn grad_weight_task(
                 for (row, count) in strips.iter() {
                     // SAFETY: `count` rows of `block` pixels, then the strip made of them.
                     unsafe {
-                        for line in 0..count {
+                        if let Some((phases, masks)) = seen {
+                            let masks = &masks[start / DEPTH];
+                            let target = Target { to: lines, k_stride: DEPTH, panel_stride: tile.columns };
+                            let k = taps.start + row..taps.start + row + count;
+                            phases.see(isa, [image, group], k, start..start + block, masks, target);
+                        }
+                        for line in (0..count).filter(|_| seen.is_none()) {
                             let tap = taps.start + row + line;
                             let to = Panels { data: lines.add(line * DEPTH), width: block, stride: block };
                             geometry.see(isa, x, image, group, tap, start..start + block, to);

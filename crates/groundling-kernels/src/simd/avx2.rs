@@ -40,6 +40,14 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskstore_ps(to, first(count), value) }
     }
     #[inline(always)]
+    unsafe fn load_masked(from: *const f32, mask: u32) -> __m256 {
+        unsafe {
+            let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let set = _mm256_and_si256(_mm256_set1_epi32(mask as i32), bits);
+            _mm256_maskload_ps(from, _mm256_cmpeq_epi32(set, bits))
+        }
+    }
+    #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_add_ps(a, b) }
     }

@@ -38,6 +38,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
     }
     #[inline(always)]
+    unsafe fn load_masked(from: *const f32, mask: u32) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(mask as u16, from) }
+    }
+    #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_add_ps(a, b) }
     }

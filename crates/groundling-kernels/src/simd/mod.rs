@@ -32,6 +32,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn load_part(from: *const f32, count: usize) -> Self::V;
     /// Writes the first `count < LANES` elements.
     unsafe fn store_part(to: *mut f32, value: Self::V, count: usize);
+    /// Elements whose bit of `mask` is set, zeros for the others, which are not read: their addresses need not be valid.
+    unsafe fn load_masked(from: *const f32, mask: u32) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;

@@ -41,6 +41,13 @@ impl Simd for Portable {
         unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), to, count) }
     }
     #[inline(always)]
+    unsafe fn load_masked(from: *const f32, mask: u32) -> V {
+        if mask & 0xff == 0xff {
+            return unsafe { Self::load(from) };
+        }
+        each(|i| if mask >> i & 1 == 1 { unsafe { *from.wrapping_add(i) } } else { 0.0 })
+    }
+    #[inline(always)]
     unsafe fn add(a: V, b: V) -> V {
         each(|i| a[i] + b[i])
     }

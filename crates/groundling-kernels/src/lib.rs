@@ -17,6 +17,21 @@
 //! | [`attention_map`], [`attention_with_map`] | logits or weights of attention, averaged over heads | queries, keys, pair and key bias |
 //! | [`ms_deform_attn`] | multi-scale deformable attention | value, locations, weights |
 //!
+//! ```
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use groundling_kernels::{Activation, linear};
+//!
+//! let device = Device::flex().autodiff();
+//! let x = Tensor::<3>::random([2, 20, 64], Distribution::Default, &device);
+//! let weight = Tensor::<2>::random([64, 128], Distribution::Default, &device).require_grad();
+//! let hidden = linear(x, weight.clone(), None, Activation::Gelu); // [2, 20, 128], one pass over memory
+//! let grads = hidden.sum().backward();
+//! assert_eq!(weight.grad(&grads).map(|grad| grad.dims()), Some([64, 128]));
+//! ```
+//!
+//! Programs that run models should install [`Recycler`] as their allocator: it halves the time of what memory bounds. `bench/peers/run` prints
+//! every kernel beside PyTorch's. `GROUNDLING_ISA` (see [`Isa`]) asks for lesser instructions.
+//!
 //! Kernels take `f32`. Other float types (`f16`, `bf16`, `f64`) take the composed path, on the CPU too.
 //!
 //! Dimension key: `B` batch, `G` heads, `N` queries, `L` keys, `E` width of a head, `C` channels, `H` height, `W` width.

@@ -11,6 +11,7 @@ use groundling_kernels::{
 };
 
 use crate::frozen_batch_norm::FrozenBatchNorm;
+use crate::prepared::Prepared;
 
 /// A linear layer: `activation(x W + b)`.
 ///
@@ -22,8 +23,7 @@ pub struct Dense {
     pub weight: Param<Tensor<2>>,
     /// `[outputs]`.
     pub bias: Option<Param<Tensor<1>>>,
-    #[module(skip)]
-    packed: Option<PackedLinear>,
+    packed: Prepared<PackedLinear>,
 }
 
 impl Dense {
@@ -42,7 +42,7 @@ impl Dense {
     pub fn with_initializer(inputs: usize, outputs: usize, initializer: Initializer, device: &Device) -> Self {
         let weight = initializer.init_with([inputs, outputs], Some(inputs), Some(outputs), device);
         let bias = initializer.init_with([outputs], Some(inputs), Some(outputs), device);
-        Self { weight, bias: Some(bias), packed: None }
+        Self { weight, bias: Some(bias), packed: Prepared::none() }
     }
 
     /// # Shapes
@@ -60,7 +60,7 @@ impl Dense {
     /// # Panics
     /// If the last axis of `x` is not `inputs`.
     pub fn forward_then<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
-        match &self.packed {
+        match self.packed.get() {
             Some(packed) if !x.device().is_autodiff() => packed.forward(x, activation),
             _ => linear(x, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()), activation),
         }
@@ -69,8 +69,8 @@ impl Dense {
 
 /// Rearranges weights for a model whose weights no longer change.
 ///
-/// Call it last: values that are loaded or trained afterwards are not seen until it is called again. Names and parameters stay what
-/// they are; the rearranged weights are a second copy.
+/// Call it last: a step of training, loading, averaging or a move to another device drops what was made, and the module reads its
+/// parameters again. Names and parameters stay what they are; the rearranged weights are a second copy.
 pub trait PrepareInference {
     /// Makes, or makes again, what the kernels read.
     fn prepare_inference(&mut self);
@@ -78,7 +78,7 @@ pub trait PrepareInference {
 
 impl PrepareInference for Dense {
     fn prepare_inference(&mut self) {
-        self.packed = Some(PackedLinear::new(self.weight.val(), self.bias.as_ref().map(|bias| bias.val())));
+        self.packed.set(PackedLinear::new(self.weight.val(), self.bias.as_ref().map(|bias| bias.val())));
     }
 }
 
@@ -160,8 +160,7 @@ pub struct Convolution {
     pub weight: Param<Tensor<4>>,
     /// `[O]`.
     pub bias: Option<Param<Tensor<1>>>,
-    #[module(skip)]
-    packed: Option<PackedConv>,
+    packed: Prepared<PackedConv>,
     #[module(skip)]
     options: ConvOptions,
 }
@@ -222,7 +221,7 @@ impl ConvolutionConfig {
                 device,
             ),
             bias: self.bias.then(|| Initializer::Zeros.init([outputs], device)),
-            packed: None,
+            packed: Prepared::none(),
             options: ConvOptions {
                 stride: [self.stride; 2],
                 padding: [self.padding; 2],
@@ -268,7 +267,7 @@ impl Convolution {
     }
 
     fn run(&self, x: Tensor<4>, epilogue: ConvEpilogue) -> Tensor<4> {
-        match &self.packed {
+        match self.packed.get() {
             Some(packed) if !x.device().is_autodiff() => packed.forward(x, epilogue),
             _ => conv2d(x, self.weight.val(), epilogue, self.options),
         }
@@ -277,7 +276,7 @@ impl Convolution {
 
 impl PrepareInference for Convolution {
     fn prepare_inference(&mut self) {
-        self.packed = Some(PackedConv::new(self.weight.val(), self.options));
+        self.packed.set(PackedConv::new(self.weight.val(), self.options));
     }
 }
 

@@ -1,5 +1,25 @@
 //! Blocks of the models: attention, encoders, backbones, losses, matcher and checkpoint import.
 //!
+//! | module | what |
+//! |---|---|
+//! | [`checkpoint`] | weights from safetensors and `.pth` through key tables: nothing missing, nothing unused, or a report that says what |
+//! | [`bert`], [`resnet`], [`swin`] | phrase encoder and image backbones, with the key tables of their published weights |
+//! | [`attention`], [`transformer`], [`mlp`], [`position`] | what encoders and decoders are made of |
+//! | [`layers`], [`frozen_batch_norm`] | linear layers, norms and convolutions on the kernels, with weights rearranged for inference |
+//! | [`losses`], [`matcher`], [`ema`] | what training needs |
+//!
+//! ```
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use groundling_nn::layers::PrepareInference;
+//! use groundling_nn::resnet::ResNetConfig;
+//!
+//! let device = Device::flex();
+//! let mut backbone = ResNetConfig::tiny().init(&device);
+//! backbone.prepare_inference(); // the last step before many forwards: weights are held as the kernels read them
+//! let maps = backbone.forward(Tensor::random([1, 3, 75, 101], Distribution::Default, &device));
+//! assert_eq!(maps.c5.dims()[2..], [3, 4]); // stride 32, rounded up
+//! ```
+//!
 //! Dimension key: `B` batch, `C` channels, `H` height, `W` width, `L` phrase tokens or keys, `N` queries, `D` model width, `G` heads,
 //! `E` = D / G, `F` feed-forward width.
 
@@ -10,6 +30,7 @@ pub mod frozen_batch_norm;
 pub mod fuzzing;
 pub mod layers;
 pub mod mlp;
+mod prepared;
 pub mod resnet;
 pub mod swin;
 

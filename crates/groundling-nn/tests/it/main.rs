@@ -12,5 +12,6 @@ mod numbers;
 mod parity;
 mod pickles;
 mod position;
+mod prepared;
 mod support;
 mod transformer;

@@ -2,7 +2,7 @@
 
 use burn::tensor::module::conv2d as burn_conv2d;
 use burn::tensor::ops::ConvOptions as BurnOptions;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 use groundling_kernels::{ConvEpilogue, ConvOptions, PackedConv, conv2d};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -147,4 +147,24 @@ fn what_relu_hides_has_no_gradient() {
     assert_near("shift", shift.grad(&grads).unwrap(), Tensor::from_floats([9.0, 0.0], &cpu()), 0.0);
     let first = weight.inner().narrow(0, 0, 1).reshape([1, 2, 1, 1]).expand([1, 2, 3, 3]);
     assert_near("input", x.grad(&grads).unwrap(), first, 1e-6);
+}
+
+#[test]
+fn no_images_and_other_float_types() {
+    let weight = tensor(2, [4, 3, 3, 3], 1.0, &cpu());
+    let options = ConvOptions { padding: [1; 2], ..ConvOptions::default() };
+    let packed = PackedConv::new(weight.clone(), options);
+    let none = Tensor::<4>::zeros([0, 3, 8, 9], &cpu());
+    assert_eq!(conv2d(none.clone(), weight.clone(), ConvEpilogue::default(), options).dims(), [0, 4, 8, 9]);
+    assert_eq!(packed.forward(none, ConvEpilogue::default()).dims(), [0, 4, 8, 9]);
+
+    let x = tensor(1, [1, 3, 8, 9], 1.0, &cpu());
+    let want = conv2d(x.clone(), weight.clone(), ConvEpilogue::default(), options);
+    let cast = |tensor: Tensor<4>| tensor.cast(DType::F16);
+    let out = conv2d(cast(x.clone()), cast(weight), ConvEpilogue::default(), options);
+    assert_eq!(out.dtype(), DType::F16);
+    assert_near("f16", out.cast(DType::F32), want.clone(), 4e-3);
+    let out = packed.forward(cast(x), ConvEpilogue::default());
+    assert_eq!(out.dtype(), DType::F16);
+    assert_near("packed, f16", out.cast(DType::F32), want, 4e-3);
 }

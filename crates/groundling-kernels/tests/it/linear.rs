@@ -1,6 +1,6 @@
 //! The fused product against product, sum and activation, value and gradients.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 use groundling_kernels::{Activation, PackedLinear, linear};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -90,4 +90,32 @@ fn views_and_large_products_are_taken() {
     assert_near("views", ours, theirs, limit(130));
     let (x, weight) = (tensor(5, [700, 1100], 1.0, &cpu()), tensor(6, [1100, 530], 1.0, &cpu()));
     assert_near("large", linear(x.clone(), weight.clone(), None, Activation::Identity), x.matmul(weight), limit(1100));
+}
+
+#[test]
+fn no_rows_give_no_rows_and_a_gradient_of_zeros() {
+    let device = tracked();
+    let x = Tensor::<2>::zeros([0, 5], &device).require_grad();
+    let weight = tensor(1, [5, 3], 1.0, &device).require_grad();
+    let out = linear(x, weight.clone(), None, Activation::Gelu);
+    assert_eq!(out.dims(), [0, 3]);
+    let grads = out.sum().backward();
+    assert_near("weight", weight.grad(&grads).unwrap(), Tensor::zeros([5, 3], &cpu()), 0.0);
+}
+
+#[test]
+fn other_float_types_are_taken() {
+    let (x, weight, bias) =
+        (tensor(1, [7, 33], 1.0, &cpu()), tensor(2, [33, 20], 1.0, &cpu()), tensor(3, [20], 1.0, &cpu()));
+    let want = linear(x.clone(), weight.clone(), Some(bias.clone()), Activation::Gelu);
+    let packed = PackedLinear::new(weight.clone(), Some(bias.clone()));
+    for (dtype, limit) in [(DType::F16, 4e-3), (DType::BF16, 3e-2), (DType::F64, 1e-6)] {
+        let cast = (weight.clone().cast(dtype), bias.clone().cast(dtype));
+        let out = linear(x.clone().cast(dtype), cast.0, Some(cast.1), Activation::Gelu);
+        assert_eq!(out.dtype(), dtype);
+        assert_near(&format!("{dtype:?}"), out.cast(DType::F32), want.clone(), limit);
+        let out = packed.forward(x.clone().cast(dtype), Activation::Gelu);
+        assert_eq!(out.dtype(), dtype);
+        assert_near(&format!("packed, {dtype:?}"), out.cast(DType::F32), want.clone(), limit);
+    }
 }

@@ -7,13 +7,22 @@ pub(crate) struct Shared {
     len: usize,
 }
 
-// SAFETY: what is written is stated at each use of `range`, and does not overlap.
+// SAFETY: what is written is stated at each use of `range` and `add`, and does not overlap.
 unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn new(values: &mut [f32]) -> Self {
         Self { at: values.as_mut_ptr(), len: values.len() }
+    }
+
+    /// The address of one element, for kernels that write a tile of rows far apart.
+    ///
+    /// # Safety
+    /// `offset` is inside, and what is written from there belongs to nobody else.
+    pub(crate) unsafe fn add(&self, offset: usize) -> *mut f32 {
+        debug_assert!(offset < self.len);
+        unsafe { self.at.add(offset) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

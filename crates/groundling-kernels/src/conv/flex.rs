@@ -14,10 +14,11 @@ use rayon::prelude::*;
 use super::{ConvOps, ConvOptions, composed};
 use crate::flex::{self, all_f32, in_order, slice};
 use crate::gemm::kernel::{self, Call, Tile};
-use crate::gemm::{self, DEPTH, Epilogue, Right, Shared, Strips, View, pack, scratch};
+use crate::gemm::{self, DEPTH, Epilogue, Right, Strips, View, pack, scratch};
 use crate::isa::Isa;
 use crate::linear::Activation;
 use crate::maybe::MaybeTensor;
+use crate::shared::Shared;
 use geometry::{Geometry, Panels};
 use phases::{Masks, Phases, Target};
 
@@ -200,7 +201,7 @@ fn forward_packed(isa: Isa, geometry: &Geometry, x: &[f32], packed: &[f32], afte
     let strips = Strips::new(rows, tile.rows);
     let plan = Plan::new(geometry, tile, rows * depth);
     let phases = Phases::new(geometry, x);
-    let job = Forward { isa, geometry, x, phases, weight: packed, after, strips, out: Shared(out.as_mut_ptr()) };
+    let job = Forward { isa, geometry, x, phases, weight: packed, after, strips, out: Shared::new(out) };
     (0..geometry.batch * geometry.groups * plan.tasks()).into_par_iter().with_max_len(1).for_each(|index| {
         let (image, part) = (index / plan.tasks(), index % plan.tasks());
         let (image, group) = (image / geometry.groups, image % geometry.groups);

@@ -12,6 +12,7 @@ pub(crate) mod scratch;
 use rayon::prelude::*;
 
 use crate::isa::Isa;
+use crate::shared::Shared;
 pub(crate) use epilogue::Epilogue;
 use kernel::{Call, Tile};
 pub(crate) use pack::View;
@@ -35,22 +36,6 @@ pub(crate) enum Right<'a> {
     Plain(View),
     /// As [`pack_right`] made it, on the same instruction set.
     Packed(&'a [f32]),
-}
-
-/// A mutable pointer that tasks share: each writes its own part.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared(pub(crate) *mut f32);
-
-// SAFETY: every use states which disjoint parts the tasks write.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// # Safety
-    /// The result stays inside what the pointer was made from.
-    pub(crate) unsafe fn add(self, offset: usize) -> *mut f32 {
-        unsafe { self.0.add(offset) }
-    }
 }
 
 /// Length of what [`pack_right`] makes of a matrix of `depth` rows by `columns`.
@@ -104,7 +89,7 @@ pub(crate) unsafe fn product(
         return;
     }
     let width = Tile::of(isa).columns;
-    let c = Shared(c.as_mut_ptr());
+    let c = Shared::new(c);
     let job = |b| Product { isa, rows, columns, depth, a, b, c, epilogue };
     // SAFETY: as the caller promises; scratch holds what is packed into it.
     unsafe {

@@ -9,6 +9,7 @@
 //! | [`gelu`] | exact GELU | input |
 //! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
 //! | [`conv2d`], [`PackedConv`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
+//! | [`max_pool2d`] | largest value of a window | input |
 //! | [`layer_norm`] | layer normalisation | input, gain, shift |
 //! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
 //! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
@@ -53,6 +54,7 @@ mod isa;
 mod linear;
 mod maybe;
 mod norm;
+mod pool;
 mod recycler;
 #[cfg(feature = "flex")]
 mod shared;
@@ -71,5 +73,6 @@ pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
 pub use maybe::MaybeTensor;
 pub use norm::{NormOps, add_layer_norm, add_then_layer_norm, layer_norm};
+pub use pool::{PoolOps, PoolOptions, max_pool2d};
 pub use recycler::Recycler;
 pub use softmax::{SoftmaxOps, softmax};

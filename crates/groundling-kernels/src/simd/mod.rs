@@ -48,6 +48,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn scale_by_power(a: Self::V, n: Self::V) -> Self::V;
     /// `then` where `a > b`, else `otherwise`.
     unsafe fn select_greater(a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
+    /// `then` where `a` is NaN, else `otherwise`.
+    unsafe fn select_nan(a: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     unsafe fn sum(a: Self::V) -> f32;
     unsafe fn largest(a: Self::V) -> f32;
 }

@@ -92,6 +92,10 @@ impl Simd for Portable {
         each(|i| if a[i] > b[i] { then[i] } else { otherwise[i] })
     }
     #[inline(always)]
+    unsafe fn select_nan(a: V, then: V, otherwise: V) -> V {
+        each(|i| if a[i].is_nan() { then[i] } else { otherwise[i] })
+    }
+    #[inline(always)]
     unsafe fn sum(a: V) -> f32 {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
     }

@@ -8,5 +8,6 @@ mod deform;
 mod linear;
 mod norm;
 mod parity;
+mod pool;
 mod softmax;
 mod support;

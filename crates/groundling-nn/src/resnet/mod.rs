@@ -5,9 +5,8 @@ mod block;
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, assert_shape};
+use groundling_kernels::{PoolOptions, max_pool2d};
 
 use self::block::Block;
 use crate::checkpoint::{Rule, ignore, within};
@@ -184,13 +183,7 @@ impl ResNet {
     /// A quarter of the resolution: convolution and maximum, stride 2 each.
     fn stem(&self, image: Tensor<4>) -> Tensor<4> {
         let x = self.conv1.forward_norm(image, &self.bn1, AfterConv { residual: None, relu: true });
-        let options = MaxPoolOptions {
-            kernel_size: [3, 3],
-            stride: [2, 2],
-            padding: [(1, 1), (1, 1)],
-            dilation: [1, 1],
-            ceil_mode: false,
-        };
+        let options = PoolOptions { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
         max_pool2d(x, options)
     }
 }

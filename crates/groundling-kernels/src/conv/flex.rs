@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::{ConvOps, ConvOptions, composed};
 use crate::flex::{self, all_f32, in_order, slice};
 use crate::gemm::kernel::{self, Call, Tile};
-use crate::gemm::{self, DEPTH, Epilogue, Right, Strips, View, pack, scratch};
+use crate::gemm::{self, DEPTH, Epilogue, Right, Rows, Strips, View, pack, scratch};
 use crate::isa::Isa;
 use crate::linear::Activation;
 use crate::maybe::MaybeTensor;
@@ -297,24 +297,18 @@ impl Forward<'_> {
                     for (row, height) in self.strips.iter().skip(strips.start).take(strips.len()) {
                         // SAFETY: the strip and the panel were packed above; tasks differ in image, group, columns or strips.
                         unsafe {
-                            let c = self.out.add((first + row) * pixels + column);
-                            kernel::run(
-                                self.isa,
-                                &Call {
-                                    rows: height,
-                                    columns: count,
-                                    depth: block,
-                                    a: weight.as_ptr().add(start * rows + row * block),
-                                    b: packed.add(panel * block * width),
-                                    b_stride: width,
-                                    c,
-                                    c_stride: pixels,
-                                    accumulate: start > 0,
-                                },
-                            );
-                            if start + block == depth {
-                                epilogue.apply(self.isa, c, pixels, [row, column], [height, count]);
-                            }
+                            let call = Call {
+                                rows: height,
+                                columns: count,
+                                depth: block,
+                                a: weight.as_ptr().add(start * rows + row * block),
+                                b: packed.add(panel * block * width),
+                                b_stride: width,
+                                c: Rows { data: self.out.add((first + row) * pixels + column), stride: pixels },
+                                accumulate: start > 0,
+                            };
+                            let last = start + block == depth;
+                            gemm::finish(self.isa, call, last.then_some((&epilogue, [row, column])));
                         }
                     }
                 }
@@ -458,8 +452,10 @@ fn grad_weight_task(
                                     a: strip.add(row * block),
                                     b: packed.as_ptr().add((panel * pixels + start) * tile.columns),
                                     b_stride: tile.columns,
-                                    c: to.as_mut_ptr().add(row * rows + panel * tile.columns),
-                                    c_stride: rows,
+                                    c: Rows {
+                                        data: to.as_mut_ptr().add(row * rows + panel * tile.columns),
+                                        stride: rows,
+                                    },
                                     accumulate: image > 0 || start > 0,
                                 },
                             );

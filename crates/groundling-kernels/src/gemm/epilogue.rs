@@ -24,75 +24,58 @@ impl Epilogue<'_> {
             && self.activation == Activation::Identity
     }
 
-    /// On the `rows` by `columns` elements from `c`, which lie at `row`, `column` of the whole.
+    /// On `rows` by `columns` sums at `c`, which lie at `row`, `column` of the whole.
     ///
     /// # Safety
-    /// `c` is valid for them with `stride` between rows, a residual for the whole.
+    /// `c` is valid for them, a residual for the whole.
     #[inline]
-    pub(crate) unsafe fn apply(
-        &self,
-        isa: Isa,
-        c: *mut f32,
-        stride: usize,
-        [row, column]: [usize; 2],
-        [rows, columns]: [usize; 2],
-    ) {
-        if self.is_empty() {
-            return;
-        }
-        for offset in 0..rows {
-            let at = row + offset;
-            // SAFETY: as the caller promises.
-            unsafe {
-                one_row(
-                    isa,
-                    c.add(offset * stride),
-                    columns,
-                    self.row_scale.map_or(1.0, |scale| scale[at]),
-                    self.row_shift.map_or(0.0, |shift| shift[at]),
-                    self.column_shift.map(|shift| shift[column..column + columns].as_ptr()),
-                    self.residual.map(|residual| residual.at(at, column)),
-                    self.activation,
-                );
-            }
+    pub(crate) unsafe fn apply(&self, isa: Isa, c: Rows, at: [usize; 2], size: [usize; 2]) {
+        if !self.is_empty() {
+            tile(isa, self, c, at, size);
         }
     }
 }
 
+/// Rows in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) data: *mut f32,
+    pub(crate) stride: usize,
+}
+
 multiversion! {
-    fn one_row<S>(
-        c: *mut f32,
-        columns: usize,
-        scale: f32,
-        shift: f32,
-        column_shift: Option<*const f32>,
-        residual: Option<*const f32>,
-        activation: Activation,
-    ) {
-        let (scale, shift) = (S::splat(scale), S::splat(shift));
-        blocks::<S>(
-            columns,
-            |i| {
-                let mut value = S::fma(S::load(c.add(i)), scale, shift);
-                if let Some(more) = column_shift {
-                    value = S::add(value, S::load(more.add(i)));
-                }
-                if let Some(more) = residual {
-                    value = S::add(value, S::load(more.add(i)));
-                }
-                S::store(c.add(i), activate::<S>(value, activation));
-            },
-            |i, n| {
-                let mut value = S::fma(S::load_part(c.add(i), n), scale, shift);
-                if let Some(more) = column_shift {
-                    value = S::add(value, S::load_part(more.add(i), n));
-                }
-                if let Some(more) = residual {
-                    value = S::add(value, S::load_part(more.add(i), n));
-                }
-                S::store_part(c.add(i), activate::<S>(value, activation), n);
-            },
-        );
+    fn tile<S>(epilogue: &Epilogue<'_>, c: Rows, at: [usize; 2], size: [usize; 2]) {
+        let ([row, column], [rows, columns]) = (at, size);
+        let column_shift = epilogue.column_shift.map(|shift| shift[column..column + columns].as_ptr());
+        for offset in 0..rows {
+            let c = c.data.add(offset * c.stride);
+            let scale = S::splat(epilogue.row_scale.map_or(1.0, |scale| scale[row + offset]));
+            let shift = S::splat(epilogue.row_shift.map_or(0.0, |shift| shift[row + offset]));
+            let residual = epilogue.residual.map(|residual| residual.at(row + offset, column));
+            blocks::<S>(
+                columns,
+                |i| {
+                    let mut value = S::fma(S::load(c.add(i)), scale, shift);
+                    if let Some(more) = column_shift {
+                        value = S::add(value, S::load(more.add(i)));
+                    }
+                    if let Some(more) = residual {
+                        value = S::add(value, S::load(more.add(i)));
+                    }
+                    S::store(c.add(i), activate::<S>(value, epilogue.activation));
+                },
+                |i, n| {
+                    let mut value = S::fma(S::load_part(c.add(i), n), scale, shift);
+                    if let Some(more) = column_shift {
+                        value = S::add(value, S::load_part(more.add(i), n));
+                    }
+                    if let Some(more) = residual {
+                        value = S::add(value, S::load_part(more.add(i), n));
+                    }
+                    S::store_part(c.add(i), activate::<S>(value, epilogue.activation), n);
+                },
+            );
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The innermost loops: a strip of rows times a panel of columns, held in registers.
 
+use super::epilogue::Rows;
 use crate::isa::Isa;
 use crate::simd::Simd;
 
@@ -38,9 +39,7 @@ pub(crate) struct Call {
     /// `b[k * b_stride + column]`.
     pub(crate) b: *const f32,
     pub(crate) b_stride: usize,
-    /// `c[row * c_stride + column]`.
-    pub(crate) c: *mut f32,
-    pub(crate) c_stride: usize,
+    pub(crate) c: Rows,
     /// Adds to `c` instead of overwriting it.
     pub(crate) accumulate: bool,
 }
@@ -115,7 +114,7 @@ unsafe fn strip<S: Simd, const ROWS: usize>(call: &Call) {
             b = b.add(call.b_stride);
         }
         for (row, sum) in sums.into_iter().enumerate() {
-            let to = call.c.add(row * call.c_stride);
+            let to = call.c.data.add(row * call.c.stride);
             put::<S>(to, sum[0], call.columns, call.accumulate);
             if call.columns > S::LANES {
                 put::<S>(to.add(S::LANES), sum[1], call.columns - S::LANES, call.accumulate);

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::isa::Isa;
 use crate::shared::Shared;
-pub(crate) use epilogue::Epilogue;
+pub(crate) use epilogue::{Epilogue, Rows};
 use kernel::{Call, Tile};
 pub(crate) use pack::View;
 
@@ -85,7 +85,8 @@ pub(crate) unsafe fn product(
     if depth == 0 {
         c.fill(0.0);
         // SAFETY: C is all of it.
-        unsafe { epilogue.apply(isa, c.as_mut_ptr(), columns, [0, 0], [rows, columns]) };
+        let all = Rows { data: c.as_mut_ptr(), stride: columns };
+        unsafe { epilogue.apply(isa, all, [0, 0], [rows, columns]) };
         return;
     }
     let width = Tile::of(isa).columns;
@@ -209,14 +210,36 @@ impl Product<'_> {
             };
             for (offset, count) in strips.iter() {
                 let c = self.c.add((row + offset) * self.columns + panel * width);
-                let a = packed.add(offset * depth);
-                let accumulate = start > 0;
-                let (rows, c_stride) = (count, self.columns);
-                kernel::run(self.isa, &Call { rows, columns, depth, a, b, b_stride, c, c_stride, accumulate });
-                if start + depth == self.depth {
-                    self.epilogue.apply(self.isa, c, c_stride, [row + offset, panel * width], [count, columns]);
-                }
+                let to = Rows { data: c, stride: self.columns };
+                let call = Call {
+                    rows: count,
+                    columns,
+                    depth,
+                    a: packed.add(offset * depth),
+                    b,
+                    b_stride,
+                    c: to,
+                    accumulate: start > 0,
+                };
+                let last = start + depth == self.depth;
+                let at = [row + offset, panel * width];
+                finish(self.isa, call, last.then_some((self.epilogue, at)));
             }
+        }
+    }
+}
+
+/// Runs a call and, if it was the last of its tile, what follows.
+///
+/// # Safety
+/// As [`kernel::run`] and [`Epilogue::apply`].
+#[inline]
+pub(crate) unsafe fn finish(isa: Isa, call: Call, then: Option<(&Epilogue<'_>, [usize; 2])>) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        kernel::run(isa, &call);
+        if let Some((epilogue, at)) = then {
+            epilogue.apply(isa, call.c, at, [call.rows, call.columns]);
         }
     }
 }

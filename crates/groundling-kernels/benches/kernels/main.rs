@@ -31,6 +31,8 @@ fn now(start: Instant) -> f64 {
 /// Seconds a round should take: long enough for the clock, short enough for many rounds.
 const ROUND: f64 = 0.05;
 const ROUNDS: usize = 11;
+/// Between the two: threads that wait for more work turn in circles for some milliseconds before they sleep, in both programs.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(30);
 
 fn main() {
     if let Some(name) = std::env::var_os("GROUNDLING_PEAK_OF") {
@@ -51,9 +53,11 @@ fn main() {
         let iterations = ((ROUND / (now(clock) - start).max(1e-6)).ceil() as usize).clamp(1, 2000);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
+            std::thread::sleep(PAUSE);
             let start = now(clock);
             (0..iterations).for_each(|_| work());
             let mean = (now(clock) - start) / iterations as f64;
+            std::thread::sleep(PAUSE);
             let other = peer.as_mut().and_then(|peer| peer.time(name, iterations));
             if round > 0 {
                 // The first round warms up both.

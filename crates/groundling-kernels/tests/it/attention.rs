@@ -182,7 +182,7 @@ fn compare(case: &Case, what: What, got: Results, want: Results, limit: f32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig { cases: 150, rng_seed: proptest::test_runner::RngSeed::Fixed(9), ..ProptestConfig::default() })]
 
     // f32 sums of up to 150 products of numbers up to 1.5: 1e-5 of the largest leaves a factor of 10.
     #[test]
@@ -194,7 +194,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig { cases: 60, rng_seed: proptest::test_runner::RngSeed::Fixed(10), ..ProptestConfig::default() })]
 
     #[test]
     fn composed_bodies_equal_ordinary_operations(case in case().prop_filter("burn has no maximum of nothing", |case| case.n * case.l > 0)) {

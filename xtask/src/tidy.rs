@@ -15,11 +15,11 @@ const LAYERS: [(&str, &[&str], &[&str]); 12] = [
     ("groundling-viz", &["groundling-core"], &["burn", "tokio", "clap"]),
     ("groundling-kernels", &[], &["image", "serde_json", "tokio", "clap"]),
     ("groundling-nn", &["groundling-kernels"], &["image", "tokio", "clap"]),
-    ("groundling-models", &["groundling-nn", "groundling-core"], &["image", "tokio", "clap"]),
+    ("groundling-models", &["groundling-kernels", "groundling-nn", "groundling-core"], &["image", "tokio", "clap"]),
     ("groundling", &["groundling-models", "groundling-nn", "groundling-data", "groundling-core"], &["tokio", "clap"]),
     (
         "groundling-train",
-        &["groundling-models", "groundling-nn", "groundling-data", "groundling-eval", "groundling-core"],
+        &["groundling", "groundling-models", "groundling-nn", "groundling-data", "groundling-eval", "groundling-core"],
         &["tokio", "clap", "axum"],
     ),
     ("groundling-server", &["groundling", "groundling-viz", "groundling-core"], &["clap"]),

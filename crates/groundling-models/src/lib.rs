@@ -1,0 +1,10 @@
+//! The systems of Groundling, and what they have in common.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`contract`] | what every system takes and gives |
+//!
+//! Dimension key: `B` batch, `H` height, `W` width, `L` phrase tokens, `D` model width, `G` heads, `E` = D / G, `F` feed-forward width,
+//! `N` patches of a level or predictions.
+
+pub mod contract;

@@ -50,6 +50,21 @@ pub trait System: Module + PrepareInference {
     /// Which learning rate a parameter follows, by its name in our files.
     fn parameter_group(name: &str) -> ParameterGroup;
 
+    /// The module with what only training by this criterion needs, such as heads of auxiliary losses. Call it before the first step
+    /// and before loading a state of training. The default checks nothing and adds nothing.
+    ///
+    /// # Errors
+    /// If the criterion does not go with the configuration.
+    fn for_training(self, criterion: &Self::Criterion) -> Result<Self, ConfigError> {
+        let _ = criterion;
+        Ok(self)
+    }
+
+    /// The module without what only training needs: what is published and used. The default takes nothing away.
+    fn for_release(self) -> Self {
+        self
+    }
+
     /// Losses of a batch, for training: the module must be on an autodiff device to get gradients.
     ///
     /// # Panics

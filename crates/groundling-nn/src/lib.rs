@@ -7,6 +7,7 @@
 //! | [`attention`], [`transformer`], [`mlp`], [`position`] | what encoders and decoders are made of |
 //! | [`layers`], [`frozen_batch_norm`] | linear layers, norms and convolutions on the kernels, with weights rearranged for inference |
 //! | [`losses`], [`matcher`], [`ema`] | what training needs |
+//! | [`prepared`] | what a module keeps beside its parameters for inference |
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};
@@ -30,7 +31,7 @@ pub mod frozen_batch_norm;
 pub mod fuzzing;
 pub mod layers;
 pub mod mlp;
-mod prepared;
+pub mod prepared;
 pub mod resnet;
 pub mod swin;
 

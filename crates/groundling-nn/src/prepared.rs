@@ -8,18 +8,21 @@ use burn::tensor::Device;
 /// No parameter itself: neither saved nor loaded. Whatever can change the parameters (a step of an optimizer, loading, averaging, another
 /// device) goes through [`Module::map`] or a move and leaves nothing here, so that what was made from old weights is never used with new ones.
 #[derive(Debug, Clone)]
-pub(crate) struct Prepared<T>(Option<T>);
+pub struct Prepared<T>(Option<T>);
 
 impl<T> Prepared<T> {
-    pub(crate) fn none() -> Self {
+    /// Nothing was made yet.
+    pub fn none() -> Self {
         Self(None)
     }
 
-    pub(crate) fn set(&mut self, made: T) {
+    /// Keeps what was made.
+    pub fn set(&mut self, made: T) {
         self.0 = Some(made);
     }
 
-    pub(crate) fn get(&self) -> Option<&T> {
+    /// What was made, if it still holds.
+    pub fn get(&self) -> Option<&T> {
         self.0.as_ref()
     }
 }

@@ -55,7 +55,8 @@ impl Place {
         self.containers.push(container.to_owned());
         // A variant of an enum is a choice, no level: PyTorch has no name for it.
         if !container.starts_with("Enum:") {
-            self.names.push(name.to_owned());
+            // A field named by a keyword, such as `r#box`, is `box` in a file.
+            self.names.push(name.strip_prefix("r#").unwrap_or(name).to_owned());
         }
     }
 

@@ -1,0 +1,108 @@
+//! ScanFormer: reads a picture from coarse to fine, and at each step only the patches that the phrase makes worth reading.
+//!
+//! Source: Su, Miao, Dou, Li, "ScanFormer: Referring Expression Comprehension by Iteratively Scanning", CVPR 2024, pp. 13449-13458
+//! (arXiv:2406.18048). The transformer is that of ViLT (Kim et al. 2021, arXiv:2102.03334), whose weights load through
+//! [`System::layouts`].
+//!
+//! One transformer reads the phrase, then the levels of an image pyramid, coarsest first, keeping keys and values in a cache. Halfway
+//! through the layers every patch says which of its four parts the next level should read. What is not read is one constant token for
+//! each patch, and any number of equal tokens is one with the logarithm of their number added to its logits: the saving is exact. At
+//! the end of every level a token of its own gives a box.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config` | sizes |
+//! | `tokens`, `layer`, `heads` | from pieces to tokens, the block and its cache, what reads tokens |
+//! | `training`, `criterion` | the forward pass of training and its losses |
+//! | `scan`, `flops` | inference and its count of operations |
+//! | `weights` | key tables of ViLT's checkpoints |
+//!
+//! DEVIATION: the experiment section and official code were not available; the form of the position-scale embedding, of the selection
+//! head and of the box head, loss weights and the recipe are choices of this project.
+
+mod config;
+mod criterion;
+mod geometry;
+mod heads;
+mod init;
+mod layer;
+mod tokens;
+mod training;
+
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, DropoutConfig, Embedding};
+use burn::tensor::{Device, Tensor};
+use groundling_nn::layers::{PrepareInference, TokenNorm};
+
+pub use config::ScanFormerConfig;
+pub use criterion::Criterion;
+pub use training::{Choice, Mixing, Trained, TrainedLevel};
+
+use crate::contract::{ConfigError, Losses, SampleTruth};
+use heads::{Auxiliary, BoxHead, SelectionHead};
+use layer::Layer;
+use tokens::{PatchTokens, PlaceEmbedding, TextTokens};
+
+/// The model. Fields are named as in its files.
+#[derive(Module, Debug)]
+pub struct ScanFormer {
+    text: TextTokens,
+    /// Row 0 is added to word pieces, row 1 to patches.
+    modality: Embedding,
+    patch: PatchTokens,
+    pse: PlaceEmbedding,
+    reg_token: Param<Tensor<1>>,
+    const_token: Param<Tensor<1>>,
+    layers: Vec<Layer>,
+    norm: TokenNorm,
+    select: SelectionHead,
+    r#box: BoxHead,
+    /// Heads of auxiliary losses, in training only.
+    aux: Option<Auxiliary>,
+    dropout: Dropout,
+    #[module(skip)]
+    config: ScanFormerConfig,
+}
+
+impl ScanFormer {
+    /// The module with random weights.
+    ///
+    /// # Errors
+    /// If the configuration contradicts itself.
+    pub fn new(config: &ScanFormerConfig, device: &Device) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            text: TextTokens::new(config, device),
+            modality: init::table(2, config.dim, device),
+            patch: PatchTokens::new(config, device),
+            pse: PlaceEmbedding::new(config, device),
+            reg_token: init::truncated_normal([config.dim], device),
+            const_token: init::truncated_normal([config.dim], device),
+            layers: (0..config.layers).map(|_| Layer::new(config, device)).collect(),
+            norm: TokenNorm::new(config.dim, config.ln_eps, device),
+            select: SelectionHead::new(config, device),
+            r#box: BoxHead::new(config, device),
+            aux: None,
+            dropout: DropoutConfig::new(config.dropout).init(),
+            config: config.clone(),
+        })
+    }
+
+    /// The losses of what a training pass computed.
+    ///
+    /// # Panics
+    /// If there is not one truth for each pair, or the criterion asks for heads that [`System::for_training`] would have added.
+    pub fn losses_of(&self, trained: &Trained, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
+        criterion::losses(self, trained, truths, criterion)
+    }
+}
+
+impl PrepareInference for ScanFormer {
+    fn prepare_inference(&mut self) {
+        self.patch.prepare_inference();
+        self.pse.prepare(&self.config);
+        self.layers.prepare_inference();
+        self.select.prepare_inference();
+        self.r#box.prepare_inference();
+    }
+}

@@ -1,0 +1,190 @@
+//! The forward pass of training: a padded batch, nothing merged, everything in one graph.
+//!
+//! What an earlier block computed stays differentiable in the cache: the loss of the last level trains the phrase's layers too.
+
+use burn::tensor::{Distribution, Tensor, TensorData, activation};
+
+use super::layer::{Cache, Projections, Wanted};
+use super::{ScanFormer, geometry, heads, tokens};
+use crate::contract::Batch;
+
+/// Random numbers of the choice of a level, one for each of its patches.
+#[derive(Debug, Clone)]
+pub struct Mixing {
+    /// Normal, `[B, N]`; added to the selection values.
+    pub noise: Tensor<2>,
+    /// Uniform in 0 to 1, `[B, N]`; below a half the hard value is used.
+    pub mix: Tensor<2>,
+    /// `[B, N]`, added to the selection factors: zeros whose gradient is that of the factors. For tests.
+    pub nudge: Option<Tensor<2>>,
+}
+
+/// What training chose on a level. Outside the gate all is 0 but the values.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Selection values, `[B, N]`.
+    pub values: Tensor<2>,
+    /// Whether a patch could be chosen, `[B, N]`, 0 or 1.
+    pub gate: Tensor<2>,
+    /// Selection factors, `[B, N]`, 0 to 1.
+    pub factors: Tensor<2>,
+    /// The hard choice, `[B, N]`, 0 or 1.
+    pub kept: Tensor<2>,
+}
+
+/// A level of the training pass.
+#[derive(Debug, Clone)]
+pub struct TrainedLevel {
+    /// Whether a patch touches the picture, `[B, N]`, 0 or 1.
+    pub valid: Tensor<2>,
+    /// The same on the host.
+    pub valid_host: Vec<bool>,
+    /// `None` where everything is read: on the first level, and in the dense model.
+    pub choice: Option<Choice>,
+    /// The patches as they enter the last layer, `[B, N, D]`.
+    pub patches: Tensor<3>,
+}
+
+/// What training computed.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// `[B, S, 4]` for S levels.
+    pub boxes: Tensor<3>,
+    /// Coarsest first.
+    pub levels: Vec<TrainedLevel>,
+}
+
+impl ScanFormer {
+    /// The forward pass of training.
+    ///
+    /// `mixing` holds the random numbers of the levels after the first; what is missing is drawn from the generator of the device.
+    /// `dense` reads everything and chooses nothing.
+    ///
+    /// # Panics
+    /// If sizes disagree, or phrases are longer than the table of positions.
+    pub fn forward_training(&self, batch: &Batch, mixing: &[Mixing], dense: bool) -> Trained {
+        let config = &self.config;
+        let device = self.reg_token.val().device();
+        let (b, d) = (batch.len(), config.dim);
+        let projections: Vec<_> = self.layers.iter().map(|layer| layer.projections()).collect();
+
+        let [_, l] = batch.ids.dims();
+        assert_eq!(batch.lengths.len(), b, "a length for each phrase");
+        let padding = batch.lengths.iter().flat_map(|&length| (0..l).map(move |index| index < length)).collect();
+        let mut bias = key_bias(padding, [b, l], &device);
+        let mut caches = self.language(batch.ids.clone(), &bias, &projections);
+
+        let pyramid = tokens::pyramid(batch.canvases.clone(), config);
+        let places = self.pse.all(config) + self.modality.weight.val().narrow(0, 1, 1);
+        let reg = || self.reg_token.val().reshape([1, 1, d]).expand([b, 1, d]);
+        let (mut answers, mut levels) = (Vec::new(), Vec::<TrainedLevel>::new());
+        let mut first_place = 0;
+        let mut slots: Option<Tensor<2>> = None;
+        for (level, pixels) in pyramid.into_iter().enumerate() {
+            let n = pixels.dims()[1];
+            let valid: Vec<bool> =
+                batch.contents.iter().flat_map(|&content| geometry::valid(config, level, content)).collect();
+            let valid_float = valid.iter().map(|&valid| f32::from(u8::from(valid))).collect();
+            let valid_mask = Tensor::<2>::from_data(TensorData::new::<f32, _>(valid_float, [b, n]), &device);
+            let choice = match slots.take() {
+                Some(values) if !dense => {
+                    let above = levels.last().and_then(|above| above.choice.as_ref());
+                    let parents = above.map(|above| heads::inherit(above.kept.clone(), config.grid(level - 1)));
+                    let gate = match parents {
+                        Some(parents) if config.nested => valid_mask.clone() * parents,
+                        _ => valid_mask.clone(),
+                    };
+                    Some(choose(values, gate, mixing.get(level - 1)))
+                }
+                _ => None,
+            };
+            let mut patches = self.patch.forward(pixels) + places.clone().narrow(0, first_place, n).unsqueeze();
+            first_place += n;
+            patches = self.dropout.forward(patches);
+            if let Some(choice) = &choice {
+                let constant = self.const_token.val().reshape([1, 1, d]);
+                let factors = choice.factors.clone().reshape([b, n, 1]);
+                patches = (patches - constant.clone()) * factors + constant;
+            }
+            let with_reg =
+                (0..b).flat_map(|row| [true].into_iter().chain(valid[row * n..(row + 1) * n].iter().copied()));
+            bias = Tensor::cat(vec![bias, key_bias(with_reg.collect(), [b, 1 + n], &device)], 1);
+
+            let mut x = Tensor::cat(vec![reg(), patches], 1);
+            let mut entering_last = None;
+            let chooses = level + 1 < config.levels && !dense;
+            for (index, layer) in self.layers.iter().enumerate() {
+                let last = index + 1 == config.layers;
+                if last {
+                    entering_last = Some(x.clone().narrow(1, 1, n));
+                }
+                let wanted = if last && !(chooses && config.select_layer == config.layers) {
+                    Wanted::First
+                } else {
+                    Wanted::All
+                };
+                let passed = layer.forward(x, Some(&caches[index]), bias.clone(), wanted, projections[index].as_ref());
+                (x, caches[index]) = (passed.tokens, passed.cache);
+                if chooses && index + 1 == config.select_layer {
+                    let values = self.select.forward(x.clone().narrow(1, 1, n));
+                    slots = Some(heads::unfold(values, config.grid(level)));
+                }
+            }
+            answers.push(x.narrow(1, 0, 1));
+            let patches = entering_last.expect("there is at least one layer");
+            levels.push(TrainedLevel { valid: valid_mask, valid_host: valid, choice, patches });
+        }
+        let boxes = self.r#box.forward(self.norm.forward(Tensor::cat(answers, 1)));
+        Trained { boxes, levels }
+    }
+
+    /// Runs the phrases through all layers: keys and values of each.
+    fn language(
+        &self,
+        ids: Tensor<2, burn::tensor::Int>,
+        bias: &Tensor<2>,
+        projections: &[Option<Projections>],
+    ) -> Vec<Cache> {
+        let d = self.config.dim;
+        let mut x = self.text.forward(ids, self.modality.weight.val().narrow(0, 0, 1).reshape([d]));
+        let mut caches = Vec::with_capacity(self.layers.len());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let projections = projections[index].as_ref();
+            if index + 1 == self.layers.len() {
+                caches.push(layer.cache_only(x, projections));
+                break;
+            }
+            let passed = layer.forward(x, None, bias.clone(), Wanted::All, projections);
+            x = passed.tokens;
+            caches.push(passed.cache);
+        }
+        caches
+    }
+}
+
+/// 0 where a key is seen, minus infinity elsewhere.
+fn key_bias(seen: Vec<bool>, shape: [usize; 2], device: &burn::tensor::Device) -> Tensor<2> {
+    let values: Vec<f32> = seen.into_iter().map(|seen| if seen { 0.0 } else { f32::NEG_INFINITY }).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Improved semantic hashing (Kaiser and Bengio 2018, arXiv:1801.09797): with noise added, either the saturating sigmoid or the hard
+/// value goes forward, and the gradient is always that of the sigmoid.
+fn choose(values: Tensor<2>, gate: Tensor<2>, mixing: Option<&Mixing>) -> Choice {
+    let (shape, device) = (values.dims(), values.device());
+    let mixing = mixing.cloned().unwrap_or_else(|| Mixing {
+        noise: Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device),
+        mix: Tensor::random(shape, Distribution::Uniform(0.0, 1.0), &device),
+        nudge: None,
+    });
+    let noisy = values.clone() + mixing.noise;
+    let soft = activation::sigmoid(noisy.clone()).mul_scalar(1.2).sub_scalar(0.1).clamp(0.0, 1.0);
+    let hard = noisy.detach().greater_equal_elem(0.0).float();
+    // The difference is exactly 0, so that the hard value stays exactly 0 or 1.
+    let straight_through = soft.clone() - soft.clone().detach() + hard.clone();
+    let mut factors = soft.mask_where(mixing.mix.lower_elem(0.5), straight_through);
+    if let Some(nudge) = mixing.nudge {
+        factors = factors + nudge;
+    }
+    Choice { values, factors: factors * gate.clone(), kept: hard * gate.clone(), gate }
+}

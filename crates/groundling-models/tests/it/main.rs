@@ -1,0 +1,5 @@
+//! The systems against the reference, and what must hold for every one of them.
+#![allow(clippy::unwrap_used)]
+
+mod parity;
+mod support;

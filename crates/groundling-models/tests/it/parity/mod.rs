@@ -1,0 +1,3 @@
+//! Golden fixtures, one module for each folder.
+
+mod scanformer;

@@ -1,0 +1,48 @@
+//! Between arrays of the fixtures and tensors, and modules filled by the names of the reference.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use groundling_core::{BoxCxcywh, ContentRect, Unit};
+use groundling_nn::checkpoint::{Checkpoint, StoredTensor, load_into, parameters};
+use groundling_testkit::{Array, Case};
+
+/// An array as a tensor.
+pub(crate) fn tensor<const D: usize>(array: &Array, device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(array.to_f32(), array.shape.clone()), device)
+}
+
+/// Whole numbers as a tensor.
+pub(crate) fn ints<const D: usize>(array: &Array, device: &Device) -> Tensor<D, Int> {
+    let values: Vec<i64> = array.data.iter().map(|&value| value as i64).collect();
+    Tensor::from_data(TensorData::new(values, array.shape.clone()), device)
+}
+
+/// A tensor as an array.
+pub(crate) fn array<const D: usize>(tensor: Tensor<D>) -> Array {
+    let shape = tensor.dims();
+    Array::from_values(shape, &tensor.into_data().try_to_vec::<f32>().unwrap())
+}
+
+/// `top, left, height, width`.
+pub(crate) fn rect(values: &[f64]) -> ContentRect {
+    let [top, left, height, width] = [0, 1, 2, 3].map(|index| values[index] as u32);
+    ContentRect { top, left, height, width }
+}
+
+/// Centre and sides in fractions of the canvas.
+pub(crate) fn bbox(values: &[f64]) -> BoxCxcywh<Unit> {
+    BoxCxcywh::new(values[0], values[1], values[2], values[3])
+}
+
+/// A module with the case's weights: every parameter filled under its own name.
+pub(crate) fn filled<M: Module>(module: M, case: &Case) -> M {
+    let case = Arc::new(case.clone());
+    let tensors = parameters(&module).into_iter().map(|info| {
+        let (case, name, shape) = (case.clone(), info.name.clone(), info.shape.clone());
+        let fill = move || case.parameter(&name, &shape).unwrap().to_f32();
+        (info.name, StoredTensor::from_fn(info.shape, fill))
+    });
+    load_into(module, &Checkpoint::from_tensors(tensors), &[]).unwrap().0
+}

@@ -28,6 +28,7 @@
 //! | [`readers`] | the layouts: refer, gRefCOCO, Ref-ZOM, COCO, Flickr30k Entities, ReSC lists, JSONL |
 //! | [`source`] | names of data sources that every command understands: `refer:ROOT/refcoco:unc:val` |
 //! | [`pickle`] | Python pickles, read over a closed list of opcodes |
+//! | [`examples`] | one view of every source: pictures with their phrases and objects |
 //! | [`scenes`] | a generated world: pictures, exact masks, phrases and their truth |
 //! | [`write`](mod@write) | data sets in five layouts, written so that the readers read them back |
 //! | [`check`](mod@check) | a linter for data sets |
@@ -36,6 +37,7 @@
 
 pub mod check;
 pub mod dataset;
+pub mod examples;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod image;

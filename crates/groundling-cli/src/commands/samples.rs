@@ -1,10 +1,9 @@
 //! Samples of any data source, generated or read, in the forms that commands need.
 
 use anyhow::Context;
-use groundling_core::{GroundTruth, Phrase};
-use groundling_data::image::decode::{ExifOrientation, ImageLimits, decode_file};
-use groundling_data::scenes::{SceneConfig, Scenes};
-use groundling_data::{DataSource, Dataset, MaskRule};
+use groundling_core::{GroundTruth, Phrase, TrueTarget};
+use groundling_data::examples::{About, ExampleObject, ExampleOptions, Examples};
+use groundling_data::{DataSource, MaskRule};
 use groundling_eval::records::TruthRecord;
 use image::RgbImage;
 use indicatif::ProgressBar;
@@ -28,108 +27,74 @@ pub(crate) struct Shown {
     pub(crate) truth: GroundTruth,
 }
 
-/// The truth of every expression of a source.
+/// The truth of every expression of a source, in the order of the source.
 pub(crate) fn truths(
     source: &DataSource,
     rule: MaskRule,
     seed: u64,
     bar: &ProgressBar,
 ) -> anyhow::Result<Vec<TruthRecord>> {
-    let DataSource::Scenes { split, count } = source else {
-        let dataset = source.read()?;
-        tracing::info!("{}: {} images, {} phrases", dataset.name, dataset.images.len(), dataset.samples.len());
-        for skipped in &dataset.skipped {
-            tracing::warn!("left out: {skipped}");
-        }
-        bar.set_length(dataset.samples.len() as u64);
-        return dataset.samples.par_iter().map(|sample| dataset_truth(&dataset, sample, rule, bar)).collect();
-    };
-    let scenes = Scenes::new(SceneConfig::default(), *split, seed)?;
-    bar.set_length(*count);
-    let of_scene = |index: u64| -> anyhow::Result<Vec<TruthRecord>> {
-        let scene = scenes.scene(index);
+    let options = ExampleOptions { seed, mask_rule: rule, ..ExampleOptions::default() };
+    let examples = Examples::open(source, &options)?;
+    tracing::info!("{} pictures, {:?} phrases", examples.len(), examples.phrase_count());
+    for skipped in examples.skipped() {
+        tracing::warn!("left out: {skipped}");
+    }
+    bar.set_length(examples.len() as u64);
+    let of_picture = |index: usize| -> anyhow::Result<Vec<(usize, TruthRecord)>> {
+        let about = examples.about(index)?;
         bar.inc(1);
-        let record = |(number, expression): (usize, &groundling_data::scenes::SceneExpression)| {
-            let truth = expression.truth(&scene);
-            Ok(TruthRecord {
-                id: format!("{}-{number}", scene.id),
-                image: format!("{split}/{index:06}.png"),
-                phrase: Phrase::parse(&expression.phrase)?,
-                image_size: scene.size,
-                source: truth.count(),
-                truth,
-            })
+        Ok(records(about))
+    };
+    let all: anyhow::Result<Vec<_>> = (0..examples.len()).into_par_iter().map(of_picture).collect();
+    let mut all: Vec<_> = all?.into_iter().flatten().collect();
+    if !matches!(source, DataSource::Scenes { .. }) {
+        // Samples of one image need not stand together in a file.
+        all.sort_by_key(|(order, _)| *order);
+    }
+    Ok(all.into_iter().map(|(_, record)| record).collect())
+}
+
+fn records(about: About) -> Vec<(usize, TruthRecord)> {
+    let About { file_name, size, phrases, .. } = about;
+    let record = |phrase: groundling_data::examples::ExamplePhrase| {
+        let record = TruthRecord {
+            id: phrase.id,
+            image: file_name.clone(),
+            phrase: phrase.phrase,
+            image_size: size,
+            source: phrase.truth.count(),
+            truth: phrase.truth,
         };
-        scene.expressions.iter().enumerate().map(record).collect()
+        (phrase.order, record)
     };
-    let all: anyhow::Result<Vec<_>> = (0..*count).into_par_iter().map(of_scene).collect();
-    Ok(all?.into_iter().flatten().collect())
+    phrases.into_iter().map(record).collect()
 }
 
-fn dataset_truth(
-    dataset: &Dataset,
-    sample: &groundling_data::Sample,
-    rule: MaskRule,
-    bar: &ProgressBar,
-) -> anyhow::Result<TruthRecord> {
-    let truth = dataset.truth(sample, rule)?;
-    bar.inc(1);
-    Ok(TruthRecord {
-        id: sample.id.clone(),
-        image: dataset.images[sample.image].file_name.clone(),
-        phrase: Phrase::parse(&sample.phrase)?,
-        image_size: dataset.image_size(sample.image)?,
-        source: truth.count(),
-        truth,
-    })
-}
-
-/// The first `count` pictures of a source, each with one of its phrases; every kind of phrase gets its turn.
+/// The first `count` pictures of a source, each with one of its phrases; in scenes every kind of phrase gets its turn.
 pub(crate) fn shown(source: &DataSource, count: usize, seed: u64) -> anyhow::Result<Vec<Shown>> {
-    if let DataSource::Scenes { split, count: available } = source {
-        let scenes = Scenes::new(SceneConfig::default(), *split, seed)?;
-        let pictures = (0..*available).take(count);
-        return pictures.map(|index| scene_shown(&scenes, index)).collect();
-    }
-    let dataset = source.read()?;
-    if dataset.samples.is_empty() {
-        return (0..dataset.images.len()).take(count).map(|image| image_shown(&dataset, image)).collect();
-    }
-    let mut seen = std::collections::HashSet::new();
-    let fresh = dataset.samples.iter().filter(|sample| seen.insert(sample.image)).take(count);
-    fresh.map(|sample| sample_shown(&dataset, sample)).collect()
-}
-
-fn scene_shown(scenes: &Scenes, index: u64) -> anyhow::Result<Shown> {
-    let scene = scenes.scene(index);
-    let expressions = &scene.expressions;
-    let expression = expressions.get(index as usize % expressions.len().max(1)).context("a scene without phrases")?;
-    let truth = expression.truth(&scene);
-    Ok(Shown { phrase: Some(Phrase::parse(&expression.phrase)?), truth, image: scene.image })
-}
-
-fn picture(dataset: &Dataset, image: usize) -> anyhow::Result<RgbImage> {
-    Ok(decode_file(&dataset.image_path(image)?, ImageLimits::default(), ExifOrientation::Ignore)?)
-}
-
-fn sample_shown(dataset: &Dataset, sample: &groundling_data::Sample) -> anyhow::Result<Shown> {
-    let truth = dataset.truth(sample, MaskRule::Union)?;
-    Ok(Shown { image: picture(dataset, sample.image)?, phrase: Some(Phrase::parse(&sample.phrase)?), truth })
-}
-
-/// All objects of one image of detection data.
-fn image_shown(dataset: &Dataset, image: usize) -> anyhow::Result<Shown> {
-    let targets = (0..dataset.annotations.len()).filter(|&index| dataset.annotations[index].image == image).collect();
-    let all = groundling_data::Sample {
-        id: String::new(),
-        image,
-        phrase: String::new(),
-        cleaned: None,
-        split: String::new(),
-        targets,
-        group: 0,
-        sentence_id: None,
-        source: None,
+    let examples = Examples::open(source, &ExampleOptions { seed, ..ExampleOptions::default() })?;
+    let in_turn = matches!(source, DataSource::Scenes { .. });
+    let one = |index: usize| -> anyhow::Result<Shown> {
+        let picture = examples.picture(index)?;
+        let mut about = picture.about;
+        if about.phrases.is_empty() {
+            anyhow::ensure!(!in_turn, "a scene without phrases");
+            return Ok(Shown { image: picture.image, phrase: None, truth: everything(&about.objects) });
+        }
+        let turn = if in_turn { index % about.phrases.len() } else { 0 };
+        let chosen = about.phrases.swap_remove(turn);
+        Ok(Shown { image: picture.image, phrase: Some(chosen.phrase), truth: chosen.truth })
     };
-    Ok(Shown { image: picture(dataset, image)?, phrase: None, truth: dataset.truth(&all, MaskRule::Union)? })
+    (0..examples.len().min(count)).map(|index| one(index).with_context(|| format!("picture {index}"))).collect()
+}
+
+/// All objects of an image of detection data.
+fn everything(objects: &[ExampleObject]) -> GroundTruth {
+    let target = |object: &ExampleObject| TrueTarget {
+        bbox: object.bbox,
+        mask: object.mask.clone(),
+        category_id: object.category_id,
+    };
+    GroundTruth { targets: objects.iter().map(target).collect(), merged_mask: None }
 }

@@ -285,6 +285,7 @@ impl<'a> Walk<'a> {
         };
         self.levels.push(LevelTrace {
             grid: config.grid(level),
+            side: config.grid(level) * config.patch,
             bbox: BoxCxcywh::new(0.0, 0.0, 0.0, 0.0),
             valid,
             candidates,

@@ -307,6 +307,8 @@ pub struct GroundedTarget {
 pub struct LevelTrace {
     /// Patches a side of the canvas.
     pub grid: usize,
+    /// Pixels a side of this level's picture of the canvas.
+    pub side: usize,
     /// The box of this level.
     pub bbox: BoxCxcywh<Unit>,
     /// Patches that touch the picture, as indices of the grid.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::training::Trained;
 use super::{ScanFormer, ScanFormerConfig, geometry};
-use crate::contract::{Batch, ConfigError, Losses, SampleTruth};
+use crate::contract::{ConfigError, Losses, SampleTruth};
 
 /// Smallest area that the GIoU divides by.
 const LEAST_AREA: f64 = 1e-9;
@@ -282,9 +282,4 @@ fn class_weights(
         }
     }
     Tensor::from_data(TensorData::new(weights, [truths.len(), n, width]), &trained.boxes.device())
-}
-
-/// The losses of a batch, from its forward pass on.
-pub(super) fn batch_losses(model: &ScanFormer, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
-    losses(model, &model.forward_training(batch, &[], criterion.dense), truths, criterion)
 }

@@ -20,25 +20,35 @@
 //! DEVIATION: the experiment section and official code were not available; the form of the position-scale embedding, of the selection
 //! head and of the box head, loss weights and the recipe are choices of this project.
 
+mod choice;
 mod config;
 mod criterion;
+mod flops;
 mod geometry;
 mod heads;
 mod init;
 mod layer;
+mod scan;
 mod tokens;
 mod training;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding};
 use burn::tensor::{Device, Tensor};
+use groundling_core::ContentRect;
 use groundling_nn::layers::{PrepareInference, TokenNorm};
+use groundling_nn::prepared::Prepared;
 
 pub use config::ScanFormerConfig;
 pub use criterion::Criterion;
+pub use flops::{LevelFlops, LevelLoad};
+pub use scan::{Observer, Phrase, Seen, View};
 pub use training::{Choice, Mixing, Trained, TrainedLevel};
 
-use crate::contract::{ConfigError, Losses, SampleTruth};
+use crate::contract::{
+    Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
+    SampleTruth, System,
+};
 use heads::{Auxiliary, BoxHead, SelectionHead};
 use layer::Layer;
 use tokens::{PatchTokens, PlaceEmbedding, TextTokens};
@@ -60,6 +70,8 @@ pub struct ScanFormer {
     /// Heads of auxiliary losses, in training only.
     aux: Option<Auxiliary>,
     dropout: Dropout,
+    /// What places and the type of patches add, `[sum of N, D]`.
+    places: Prepared<Tensor<2>>,
     #[module(skip)]
     config: ScanFormerConfig,
 }
@@ -84,6 +96,7 @@ impl ScanFormer {
             r#box: BoxHead::new(config, device),
             aux: None,
             dropout: DropoutConfig::new(config.dropout).init(),
+            places: Prepared::none(),
             config: config.clone(),
         })
     }
@@ -95,12 +108,93 @@ impl ScanFormer {
     pub fn losses_of(&self, trained: &Trained, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
         criterion::losses(self, trained, truths, criterion)
     }
+
+    /// What the places of all patches and their type add, `[sum of N, D]`.
+    fn places(&self) -> Tensor<2> {
+        match self.places.get() {
+            Some(places) if !self.reg_token.val().device().is_autodiff() => places.clone(),
+            _ => self.pse.all(&self.config) + self.modality.weight.val().narrow(0, 1, 1),
+        }
+    }
+}
+
+impl System for ScanFormer {
+    const NAME: &'static str = "scanformer";
+    type Config = ScanFormerConfig;
+    type Criterion = Criterion;
+    type Phrase = Phrase;
+    type View = View;
+
+    fn init(config: &ScanFormerConfig, device: &Device) -> Result<Self, ConfigError> {
+        Self::new(config, device)
+    }
+
+    fn config(&self) -> &ScanFormerConfig {
+        &self.config
+    }
+
+    fn input(config: &ScanFormerConfig) -> InputSpec {
+        InputSpec {
+            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
+            fit: Fit::LetterboxCorner,
+            resample: Resample::Bicubic,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            max_ids: config.max_text,
+            vocabulary: config.vocab,
+        }
+    }
+
+    fn layouts(_: &ScanFormerConfig) -> Vec<Layout> {
+        Vec::new()
+    }
+
+    /// Whatever ViLT does not provide is new.
+    fn parameter_group(name: &str) -> ParameterGroup {
+        let new = ["select.", "box.", "pse.fc", "aux."].iter().any(|part| name.starts_with(part));
+        if new { ParameterGroup::New } else { ParameterGroup::Base }
+    }
+
+    fn for_training(mut self, criterion: &Criterion) -> Result<Self, ConfigError> {
+        criterion.check()?;
+        let (target, classes) = (criterion.target_patches > 0.0, criterion.patch_classes > 0.0);
+        let classes = if classes { criterion.classes } else { 0 };
+        let device = self.reg_token.val().device();
+        self.aux = (target || classes > 0).then(|| Auxiliary::new(&self.config, target, classes, &device));
+        Ok(self)
+    }
+
+    fn for_release(mut self) -> Self {
+        self.aux = None;
+        self
+    }
+
+    fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
+        self.losses_of(&self.forward_training(batch, &[], criterion.dense), truths, criterion)
+    }
+
+    fn read_phrase(&self, ids: &[u32]) -> Phrase {
+        self.read_phrase_observed(ids, None)
+    }
+
+    fn read_canvas(&self, canvas: Tensor<4>, content: ContentRect) -> View {
+        self.view(canvas, content)
+    }
+
+    fn ground(&self, phrase: &Phrase, view: &View, options: &GroundOptions) -> Result<Grounded, OptionError> {
+        let mut grounded = self.ground_observed(&[(phrase, view)], options, None)?;
+        Ok(grounded.pop().expect("one pair has one answer"))
+    }
+
+    fn ground_batch(&self, pairs: &[(&Phrase, &View)], options: &GroundOptions) -> Result<Vec<Grounded>, OptionError> {
+        self.ground_observed(pairs, options, None)
+    }
 }
 
 impl PrepareInference for ScanFormer {
     fn prepare_inference(&mut self) {
         self.patch.prepare_inference();
-        self.pse.prepare(&self.config);
+        self.places.set((self.pse.all(&self.config) + self.modality.weight.val().narrow(0, 1, 1)).without_autodiff());
         self.layers.prepare_inference();
         self.select.prepare_inference();
         self.r#box.prepare_inference();

@@ -128,8 +128,6 @@ pub(super) struct PlaceEmbedding {
     grid: Param<Tensor<3>>,
     fc1: Dense,
     fc2: Dense,
-    /// What every patch of every level gets, `[sum of N, D]`.
-    table: Prepared<Tensor<2>>,
 }
 
 impl PlaceEmbedding {
@@ -139,24 +137,11 @@ impl PlaceEmbedding {
         // Zero, so that the embedding starts as the table alone.
         fc2.weight = init::zeros([dim, dim], device);
         fc2.bias = Some(init::zeros([dim], device));
-        Self {
-            grid: init::truncated_normal([pos_grid, pos_grid, dim], device),
-            fc1: init::dense(3, dim, device),
-            fc2,
-            table: Prepared::none(),
-        }
+        Self { grid: init::truncated_normal([pos_grid, pos_grid, dim], device), fc1: init::dense(3, dim, device), fc2 }
     }
 
     /// Embeddings of all patches of all levels, coarsest level first, each in raster order: `[sum of N, D]`.
     pub(super) fn all(&self, config: &ScanFormerConfig) -> Tensor<2> {
-        let weights = self.grid.val();
-        match self.table.get() {
-            Some(table) if !weights.device().is_autodiff() => table.clone(),
-            _ => self.compute(config),
-        }
-    }
-
-    fn compute(&self, config: &ScanFormerConfig) -> Tensor<2> {
         let grid = self.grid.val();
         let device = grid.device();
         let [g, _, d] = grid.dims();
@@ -180,12 +165,6 @@ impl PlaceEmbedding {
         let coordinates = Tensor::<2>::from_data(TensorData::new(coordinates, [count, 3]), &device);
         let learned = self.fc2.forward(self.fc1.forward_then(coordinates, Activation::Gelu));
         reads.matmul(grid.reshape([g * g, d])) + learned
-    }
-
-    /// Computes the embeddings once and for all; see [`PrepareInference`].
-    pub(super) fn prepare(&mut self, config: &ScanFormerConfig) {
-        let table = self.compute(config).without_autodiff();
-        self.table.set(table);
     }
 }
 

@@ -75,7 +75,7 @@ impl ScanFormer {
         let mut caches = self.language(batch.ids.clone(), &bias, &projections);
 
         let pyramid = tokens::pyramid(batch.canvases.clone(), config);
-        let places = self.pse.all(config) + self.modality.weight.val().narrow(0, 1, 1);
+        let places = self.places();
         let reg = || self.reg_token.val().reshape([1, 1, d]).expand([b, 1, d]);
         let (mut answers, mut levels) = (Vec::new(), Vec::<TrainedLevel>::new());
         let mut first_place = 0;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use burn_store::pytorch_reader::PickleValue;
@@ -91,6 +91,22 @@ impl Checkpoint {
             return Err(CheckpointError::NoTensors { path: path.into() });
         }
         checkpoint.choose(weights, root)?;
+        checkpoint.check_sizes(limits)?;
+        Ok(checkpoint)
+    }
+
+    /// A safetensors file that is part of the program; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_safetensors(name: &str, bytes: &'static [u8], limits: &Limits) -> Result<Self, CheckpointError> {
+        let path = Path::new(name);
+        let contents = safetensors::read(path, Cursor::new(bytes), bytes.len() as u64, limits)?;
+        let mut checkpoint = Self::from_tensors(contents.tensors);
+        (checkpoint.path, checkpoint.metadata) = (path.into(), contents.metadata);
+        if checkpoint.tensors.is_empty() {
+            return Err(CheckpointError::NoTensors { path: path.into() });
+        }
         checkpoint.check_sizes(limits)?;
         Ok(checkpoint)
     }

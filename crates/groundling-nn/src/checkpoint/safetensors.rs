@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::SeekFrom;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::error::short;
+use super::tensor::Input;
 use super::{CheckpointError, ElementType, Limits, StoredTensor};
 
 /// What a file has: tensors by name, and its `__metadata__`.
@@ -20,7 +20,12 @@ pub(crate) struct Contents {
 }
 
 /// Reads and checks the header. Offsets must cover the rest of the file without a hole or an overlap, as the format demands.
-pub(crate) fn read(path: &Path, mut file: File, file_bytes: u64, limits: &Limits) -> Result<Contents, CheckpointError> {
+pub(crate) fn read(
+    path: &Path,
+    mut file: impl Input + 'static,
+    file_bytes: u64,
+    limits: &Limits,
+) -> Result<Contents, CheckpointError> {
     let malformed = |place: &str, expected: String, found: String| CheckpointError::Malformed {
         path: path.into(),
         place: place.into(),
@@ -58,7 +63,7 @@ pub(crate) fn read(path: &Path, mut file: File, file_bytes: u64, limits: &Limits
         });
     }
     check_cover(&header.tensors, data_bytes).map_err(|(name, expected, found)| malformed(&name, expected, found))?;
-    let file = Arc::new(Mutex::new(file));
+    let file: Arc<Mutex<dyn Input>> = Arc::new(Mutex::new(file));
     let mut tensors = BTreeMap::new();
     for (name, entry) in header.tensors {
         let [start, end] = entry.data_offsets;

@@ -1,7 +1,6 @@
 //! One tensor of a checkpoint, its values still in the file.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,9 +70,14 @@ pub struct StoredTensor {
     source: Source,
 }
 
+/// Where the numbers of a safetensors file are read from: a file, or bytes that are part of a program.
+pub(crate) trait Input: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Input for T {}
+
 #[derive(Clone)]
 enum Source {
-    File { file: Arc<Mutex<File>>, offset: u64, bytes: usize },
+    File { file: Arc<Mutex<dyn Input>>, offset: u64, bytes: usize },
     Torch(pytorch_reader::Tensor),
     Made(Arc<dyn Fn() -> Vec<f32> + Send + Sync>),
 }
@@ -94,7 +98,7 @@ impl StoredTensor {
     pub(crate) fn in_file(
         element: ElementType,
         shape: Vec<usize>,
-        file: Arc<Mutex<File>>,
+        file: Arc<Mutex<dyn Input>>,
         offset: u64,
         bytes: usize,
     ) -> Self {

@@ -1,5 +1,6 @@
 //! ScanFormer against its reference.
 
+mod scan;
 mod train;
 
 use groundling_models::scanformer::ScanFormerConfig;

@@ -1,0 +1,362 @@
+//! A model that is ready, and pictures it has read.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use groundling_core::{ImageSize, ModelIdentity, Phrase, PhraseLimits, Placement, PredictedTarget, Prediction};
+use groundling_data::image::decode::{ExifOrientation, ImageLimits};
+use groundling_data::image::preprocess::Preprocessor;
+use groundling_data::text::wordpiece::{Encoded, Truncation, WordPiece};
+use groundling_models::contract::{GroundOptions, Grounded, InputSpec, System};
+use rayon::prelude::*;
+
+use crate::cache::Recent;
+use crate::engine::{Engine, Erased, Reading};
+use crate::explain::{Explain, not_finite, pixels};
+use crate::input::{Picture, preprocessor};
+use crate::{Bundle, BundleLimits, DeviceChoice, GroundError, systems};
+
+/// A model that is ready to be asked.
+///
+/// It may be shared between threads, and cloning it copies nothing. Phrases it has read are kept (a bounded number of them), so that one
+/// phrase over many pictures is read once.
+#[derive(Clone)]
+pub struct Grounder {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Box<dyn Engine>,
+    identity: ModelIdentity,
+    input: InputSpec,
+    preprocessor: Preprocessor,
+    words: WordPiece,
+    phrases: Mutex<Recent<String, Reading>>,
+    settings: Settings,
+}
+
+/// What a grounder takes, where it runs and what it keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where the model runs.
+    pub device: DeviceChoice,
+    /// What a picture may cost.
+    pub image: ImageLimits,
+    /// How long a phrase may be.
+    pub phrase: PhraseLimits,
+    /// Whether pictures are turned as the camera's orientation mark says. Ignored by default, as data sets expect it; answers are in
+    /// pixels of the picture as it was turned.
+    pub exif: ExifOrientation,
+    /// What the weights may cost.
+    pub weights: BundleLimits,
+    /// Phrases kept; the one that was not used longest leaves first.
+    pub kept_phrases: usize,
+}
+
+impl Default for Settings {
+    /// Device `auto`, the limits of every part, orientation ignored, 256 phrases.
+    fn default() -> Self {
+        Self {
+            device: DeviceChoice::Auto,
+            image: ImageLimits::default(),
+            phrase: PhraseLimits::default(),
+            exif: ExifOrientation::Ignore,
+            weights: BundleLimits::default(),
+            kept_phrases: 256,
+        }
+    }
+}
+
+/// How to answer. The default reads what the model chooses and answers with its last level.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Patches with a selection value from here up are read: `-inf` reads everything, `+inf` nothing beyond the coarsest level.
+    pub threshold: f32,
+    /// Answer with this level (from 0) and read none after it.
+    pub level: Option<usize>,
+    /// Most floating-point operations for this pair, in units of 10^9, a multiply-add being two; less is read to stay below.
+    pub budget_gflops: Option<f64>,
+    /// Also return attention in [`Explain`].
+    pub attention: bool,
+    /// Compute what was left out once instead of once a place. `false` is slower and answers the same: for measurements.
+    pub merge: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { threshold: 0.0, level: None, budget_gflops: None, attention: false, merge: true }
+    }
+}
+
+impl Options {
+    fn of_model(&self) -> Result<GroundOptions, GroundError> {
+        if self.threshold.is_nan() {
+            return Err(GroundError::Number {
+                option: "threshold",
+                found: f64::NAN,
+                expected: "a number or an infinity",
+            });
+        }
+        let budget_flops = match self.budget_gflops {
+            Some(found) if !(found > 0.0 && found.is_finite()) => {
+                return Err(GroundError::Number { option: "budget_gflops", found, expected: "a positive number" });
+            }
+            // More than 2^64 operations is no limit; the cast stops there.
+            budget => budget.map(|gflops| (gflops * 1e9) as u64),
+        };
+        let Self { threshold, level, attention, merge, .. } = *self;
+        Ok(GroundOptions { threshold, level, budget_flops, merge, attention })
+    }
+}
+
+/// An answer with what it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What was found, in pixels of the original image.
+    pub prediction: Prediction,
+    /// Counted operations of this pair, the phrase included.
+    pub flops: u64,
+    /// The same count had everything been read.
+    pub dense_flops: u64,
+    /// What was read.
+    pub explain: Explain,
+}
+
+/// A picture and what is asked about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The picture.
+    pub picture: Picture<'a>,
+    /// The phrases.
+    pub phrases: &'a [Phrase],
+}
+
+impl Grounder {
+    /// Opens a folder of weights.
+    ///
+    /// # Errors
+    /// If it is missing, damaged, or of a system that this version does not know.
+    pub fn open(weights: impl AsRef<Path>) -> Result<Self, GroundError> {
+        let settings = Settings::default();
+        Self::open_with(&Bundle::open(weights, &settings.weights)?, settings)
+    }
+
+    /// Opens the default model, as [`Bundle::find`] finds it.
+    ///
+    /// # Errors
+    /// As [`Grounder::open`], and if there is none.
+    pub fn open_default() -> Result<Self, GroundError> {
+        let settings = Settings::default();
+        Self::open_with(&Bundle::find(None, &settings.weights)?, settings)
+    }
+
+    /// Opens a model with settings of one's own.
+    ///
+    /// # Errors
+    /// As [`Grounder::open`], and if the device is not there.
+    pub fn open_with(bundle: &Bundle, settings: Settings) -> Result<Self, GroundError> {
+        systems::open(bundle, settings)
+    }
+
+    /// A grounder of a model in memory. It is prepared for inference on the device where it is.
+    ///
+    /// `settings.device` plays no part.
+    ///
+    /// # Panics
+    /// If the model has no parameter, and so no device.
+    pub fn from_model<M>(mut model: M, identity: ModelIdentity, settings: Settings) -> Self
+    where
+        M: System + Sync + 'static,
+        M::Phrase: Sync + 'static,
+        M::View: Sync + 'static,
+    {
+        let input = M::input(model.config());
+        let device = model.devices().into_iter().next().expect("a model has parameters");
+        model.prepare_inference();
+        Self {
+            shared: Arc::new(Shared {
+                engine: Box::new(Erased { model, device }),
+                identity,
+                input,
+                preprocessor: preprocessor(&input),
+                words: WordPiece::bert_base_uncased(),
+                phrases: Mutex::new(Recent::new(settings.kept_phrases)),
+                settings,
+            }),
+        }
+    }
+
+    /// Name and hash that stand in every answer.
+    pub fn identity(&self) -> &ModelIdentity {
+        &self.shared.identity
+    }
+
+    /// How the model wants its pictures and phrases.
+    pub fn input(&self) -> &InputSpec {
+        &self.shared.input
+    }
+
+    /// Checks a phrase by the settings.
+    ///
+    /// # Errors
+    /// If it is empty or too long.
+    pub fn phrase(&self, text: &str) -> Result<Phrase, GroundError> {
+        Ok(Phrase::parse_within(text, self.shared.settings.phrase)?)
+    }
+
+    /// The word pieces that the model reads of a phrase; a phrase that is longer than the model's table is cut.
+    pub fn pieces(&self, phrase: &Phrase) -> Encoded {
+        self.shared.words.encode(phrase.as_str()).fitted(self.shared.input.max_ids, Truncation::KeepSeparator)
+    }
+
+    /// Reads a phrase if it was not read lately. [`Session::ground`] does this by itself; this is for those who want it done before.
+    pub fn read_phrase(&self, phrase: &Phrase) {
+        self.reading(phrase);
+    }
+
+    /// Phrases that are kept at the moment.
+    pub fn kept_phrases(&self) -> usize {
+        self.shared.phrases.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Reads a picture: a path, the bytes of a file, or pixels.
+    ///
+    /// # Errors
+    /// If it is no picture or beyond the limits.
+    pub fn open_image<'a>(&self, picture: impl Into<Picture<'a>>) -> Result<Session, GroundError> {
+        let shared = &self.shared;
+        let picture = picture.into();
+        let decoded = picture.decoded(shared.settings.image, shared.settings.exif)?;
+        let prepared = match (&decoded, picture) {
+            (Some(pixels), _) | (None, Picture::Pixels(pixels)) => shared.preprocessor.prepare(pixels)?,
+            // Only pixels are not decoded.
+            (None, _) => {
+                return Err(groundling_core::SizeError::Empty { height: 0, width: 0 })
+                    .map_err(|e| GroundError::Placement(e.into()));
+            }
+        };
+        let placement = prepared.placement;
+        Ok(Session { grounder: self.clone(), view: shared.engine.read_canvas(prepared), placement })
+    }
+
+    /// Answers pairs of a picture and a phrase in one run of the model.
+    ///
+    /// # Errors
+    /// If the options ask for what the model does not have, or an answer is not finite.
+    pub fn ground_batch(&self, pairs: &[(&Session, &Phrase)], options: &Options) -> Result<Vec<Answer>, GroundError> {
+        let foreign = |(session, _): &(&Session, &Phrase)| !Arc::ptr_eq(&session.grounder.shared, &self.shared);
+        if let Some(position) = pairs.iter().position(foreign) {
+            return Err(GroundError::ForeignSession { position });
+        }
+        let options = options.of_model()?;
+        let phrases: Vec<Reading> = pairs.iter().map(|(_, phrase)| self.reading(phrase)).collect();
+        let readings: Vec<(&Reading, &Reading)> =
+            phrases.iter().zip(pairs).map(|(phrase, (session, _))| (phrase, &session.view)).collect();
+        let answers = self.shared.engine.ground(&readings, &options)?;
+        answers.into_iter().zip(pairs).map(|(answer, (session, phrase))| session.answer(phrase, answer)).collect()
+    }
+
+    /// Answers phrases about many pictures, pictures in parallel, each by itself: one that cannot be read spoils no other. Answers are in
+    /// the order of the questions, and of the phrases within.
+    pub fn ground_all(&self, questions: &[Question<'_>], options: &Options) -> Vec<Result<Vec<Answer>, GroundError>> {
+        let answer = |question: &Question<'_>| {
+            let session = self.open_image(question.picture)?;
+            question.phrases.iter().map(|phrase| session.ground_phrase(phrase, options)).collect()
+        };
+        questions.par_iter().map(answer).collect()
+    }
+
+    fn reading(&self, phrase: &Phrase) -> Reading {
+        let shared = &self.shared;
+        let kept = || shared.phrases.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept().get(&phrase.as_str().to_owned());
+        if let Some(reading) = known {
+            return reading;
+        }
+        // Not under the lock: a thread that computes may take up other work meanwhile, and would wait for itself.
+        let reading = shared.engine.read_phrase(&self.pieces(phrase).ids);
+        kept().put(phrase.as_str().to_owned(), reading.clone());
+        reading
+    }
+}
+
+impl std::fmt::Debug for Grounder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grounder").field("identity", &self.shared.identity).finish_non_exhaustive()
+    }
+}
+
+/// A picture that was read, ready to be asked about. It keeps its grounder alive.
+#[derive(Clone)]
+pub struct Session {
+    grounder: Grounder,
+    view: Reading,
+    placement: Placement,
+}
+
+impl Session {
+    /// What a phrase refers to.
+    ///
+    /// # Errors
+    /// If the phrase is empty or too long, or the answer is not finite.
+    pub fn ground(&self, phrase: &str) -> Result<Prediction, GroundError> {
+        Ok(self.ground_with(phrase, &Options::default())?.prediction)
+    }
+
+    /// What a phrase refers to, by options of one's own, with what it took.
+    ///
+    /// # Errors
+    /// As [`Session::ground`], and if the options ask for what the model does not have.
+    pub fn ground_with(&self, phrase: &str, options: &Options) -> Result<Answer, GroundError> {
+        self.ground_phrase(&self.grounder.phrase(phrase)?, options)
+    }
+
+    /// As [`Session::ground_with`], for a phrase that was checked before.
+    ///
+    /// # Errors
+    /// As [`Session::ground_with`].
+    pub fn ground_phrase(&self, phrase: &Phrase, options: &Options) -> Result<Answer, GroundError> {
+        let reading = self.grounder.reading(phrase);
+        let answers = self.grounder.shared.engine.ground(&[(&reading, &self.view)], &options.of_model()?)?;
+        self.answer(phrase, answers.into_iter().next().unwrap_or_default())
+    }
+
+    /// Size of the original image.
+    pub fn image_size(&self) -> ImageSize {
+        self.placement.image()
+    }
+
+    /// Where the image lies in the network's input.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    fn answer(&self, phrase: &Phrase, answer: Grounded) -> Result<Answer, GroundError> {
+        if let Some(what) = not_finite(&answer) {
+            return Err(GroundError::NotFinite { what, phrase: phrase.as_str().to_owned() });
+        }
+        let target = |target: &groundling_models::contract::GroundedTarget| PredictedTarget {
+            score: f64::from(target.score).clamp(0.0, 1.0),
+            bbox: pixels(&self.placement, target.bbox.to_xyxy()),
+            mask: None,
+            label: None,
+        };
+        let no_target_score = answer.no_target.map(|score| f64::from(score).clamp(0.0, 1.0));
+        let prediction = Prediction {
+            phrase: phrase.clone(),
+            image_size: self.placement.image(),
+            targets: answer.targets.iter().map(target).collect(),
+            no_target: no_target_score.is_some_and(|score| score > 0.5),
+            no_target_score,
+            model: self.grounder.shared.identity.clone(),
+        };
+        let explain = Explain::new(&self.placement, answer.levels);
+        Ok(Answer { prediction, flops: answer.flops, dense_flops: answer.dense_flops, explain })
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("placement", &self.placement).finish_non_exhaustive()
+    }
+}

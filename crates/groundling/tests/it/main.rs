@@ -1,0 +1,7 @@
+//! The library from outside: sessions, limits, folders of weights.
+#![allow(clippy::unwrap_used)]
+
+mod bundles;
+mod fake;
+mod grounding;
+mod scanformer;

@@ -1,5 +1,7 @@
 //! Arguments as they are typed.
 
+pub(crate) mod train;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Data(Data),
     /// Score a file of predictions against a truth.
     Eval(Eval),
+    /// Train a model by a recipe; a run that was interrupted goes on where it was.
+    Train(train::Train),
     /// Print a script that completes commands in a shell.
     Completions {
         /// The shell.

@@ -62,7 +62,7 @@ pub enum BatchError {
         source_name: String,
         /// What is wrong.
         #[source]
-        error: ExampleError,
+        error: Box<ExampleError>,
     },
     /// The name of a source cannot be read.
     #[error(transparent)]
@@ -134,7 +134,7 @@ impl Batches {
         let s = &recipe.schedule;
         let mut sources = Vec::new();
         for (index, data) in recipe.data.iter().enumerate() {
-            let wrong = |error| BatchError::Examples { source_name: data.source.clone(), error };
+            let wrong = |error| BatchError::Examples { source_name: data.source.clone(), error: Box::new(error) };
             let options = ExampleOptions {
                 seed: data.seed,
                 scenes: data.scenes(None),
@@ -254,7 +254,7 @@ impl Source {
         for ahead in 0..MOST_EMPTY.min(examples.len()) {
             let picture = examples
                 .picture((index + ahead) % examples.len())
-                .map_err(|error| BatchError::Examples { source_name: self.name.clone(), error })?;
+                .map_err(|error| BatchError::Examples { source_name: self.name.clone(), error: Box::new(error) })?;
             if !picture.about.phrases.is_empty() {
                 return Ok(picture);
             }
@@ -271,15 +271,14 @@ pub struct BatchStream {
     next: usize,
 }
 
-impl BatchStream {
-    /// The next batch; waits for it if need be.
-    ///
-    /// # Errors
-    /// If it cannot be made, or the run has no more.
-    pub fn next(&mut self) -> Result<HostBatch, BatchError> {
+/// The next batch; waits for it if need be. `None` after the last of the run, or if a thread has panicked.
+impl Iterator for BatchStream {
+    type Item = Result<HostBatch, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         let receiver = &self.receivers[self.next];
         self.next = (self.next + 1) % self.receivers.len();
-        receiver.recv().map_err(|_| BatchError::Gone)?
+        receiver.recv().ok()
     }
 }
 

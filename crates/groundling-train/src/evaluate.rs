@@ -14,7 +14,7 @@ use groundling_models::contract::{GroundOptions, Grounded, InputSpec, OptionErro
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::input;
+use crate::sample::ids;
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -105,7 +105,7 @@ pub fn evaluate<S: System>(
     let input = S::input(model.config());
     let reader = Reader {
         input,
-        preprocessor: input::preprocessor(&input),
+        preprocessor: groundling::input::preprocessor(&input),
         words: WordPiece::bert_base_uncased(),
         options: *options,
         device: device.clone(),
@@ -137,7 +137,7 @@ impl Reader {
         let view = model.read_canvas(canvas, prepared.placement.content());
         let scored = |phrase: &ExamplePhrase| -> Option<Result<Scored, EvaluationError>> {
             let truth = phrase.truth.enclosing_box()?;
-            let ids = input::ids(&self.words, phrase.phrase.as_str(), &self.input);
+            let ids = ids(&self.words, phrase.phrase.as_str(), &self.input);
             let grounded = model.ground(&model.read_phrase(&ids), &view, &self.options);
             Some(
                 grounded.map(|grounded| self.scored(&grounded, phrase, truth, &prepared.placement)).map_err(Into::into),

@@ -15,12 +15,10 @@
 //! | [`state`] | everything needed to go on, in one file that is replaced at once |
 //! | [`weights`] | weights to start from, weights that are published |
 //! | [`log`] | JSON lines |
-//! | [`input`] | from what a system wants to how it is prepared |
 //! | [`usage`] | processor time and memory of this process |
 
 pub mod batches;
 pub mod evaluate;
-pub mod input;
 pub mod log;
 pub mod optimizer;
 mod order;

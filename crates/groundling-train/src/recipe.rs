@@ -303,6 +303,8 @@ pub struct OutputSection {
     /// Name of the model in its weights folder; system and preset if not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Under which licence its weights may be used.
+    pub licence: String,
     /// Steps between states that a run can be resumed from.
     pub save_every: u64,
     /// Steps between lines of the log.
@@ -398,7 +400,14 @@ impl Default for AugmentationSection {
 
 impl Default for OutputSection {
     fn default() -> Self {
-        Self { name: None, save_every: 500, log_every: 20, precision: PrecisionName::F16, workers: 1 }
+        Self {
+            name: None,
+            licence: "MIT OR Apache-2.0".to_owned(),
+            save_every: 500,
+            log_every: 20,
+            precision: PrecisionName::F16,
+            workers: 1,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::batches::{BatchError, BatchStream, Batches, HostBatch, mixed};
 use crate::evaluate::{EvaluationError, evaluate};
 use crate::log::{EvaluationLine, Log, StepLine};
 use crate::optimizer::{AdamW, HostGradients};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{DataSection, Recipe, RecipeError};
 use crate::schedule::rate_factor;
 use crate::state::{Progress, STATE_FILE, State, StateError, recipe_differences};
 use crate::usage;
@@ -477,7 +477,7 @@ impl<S: System> Run<S> {
         let mut hosts = Vec::new();
         for pass in step * accumulation..(step + 1) * accumulation {
             let waiting = Instant::now();
-            let host = stream.next()?;
+            let host = stream.next().ok_or(BatchError::Gone)??;
             stepped.waited += waiting.elapsed().as_secs_f64();
             stepped.samples += host.samples.len() as u64;
             let (loss, terms, gradients) = self.gradients(&host, &criterion, pass);
@@ -587,14 +587,18 @@ impl<S: System> Run<S> {
     fn write_weights(&mut self, name: &str) -> Result<(), TrainError> {
         let folder = self.out.join(name);
         let of_this_step = self.last.as_ref().filter(|line| line.step == self.progress.step);
-        let section = &self.recipe.model;
+        let figures = of_this_step.and_then(|line| serde_json::to_value(&line.figures).ok());
+        let (section, output) = (&self.recipe.model, &self.recipe.output);
+        let seed_of = |data: &DataSection| data.source.starts_with("scenes:").then_some(data.seed);
         let about = weights::About {
-            name: self.recipe.output.name.clone().unwrap_or_else(|| format!("{}-{}", section.system, section.preset)),
+            name: output.name.clone().unwrap_or_else(|| format!("{}-{}", section.system, section.preset)),
             preset: section.preset.clone(),
+            licence: output.licence.clone(),
             recipe: self.recipe_text.clone(),
+            seed: self.recipe.schedule.seed,
             steps: self.progress.step,
-            figures: of_this_step.and_then(|line| serde_json::to_value(&line.figures).ok()).unwrap_or_default(),
-            data: self.recipe.data.iter().map(|data| (data.source.clone(), data.seed)).collect(),
+            figures: figures.and_then(|figures| figures.as_object().cloned()).unwrap_or_default(),
+            data: self.recipe.data.iter().map(|data| (data.source.clone(), seed_of(data))).collect(),
         };
         weights::write_folder(&folder, self.published(), &about, self.recipe.output.precision.into())?;
         if !self.written.contains(&folder) {

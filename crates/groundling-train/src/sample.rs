@@ -6,10 +6,9 @@ use groundling_data::image::augment::{GrounderRecipe, MirrorText, Scene, random_
 use groundling_data::image::preprocess::{Preprocessor, place, target_box};
 use groundling_data::image::resize::resize;
 use groundling_data::rng::Rng;
-use groundling_data::text::wordpiece::WordPiece;
+use groundling_data::text::wordpiece::{Truncation, WordPiece};
 use groundling_models::contract::{Fit, InputSpec, SampleTruth, TruthObject};
 
-use crate::input;
 use crate::recipe::{Augmentation, AugmentationSection, PlacementName};
 
 /// A sample on the host.
@@ -46,7 +45,7 @@ impl SampleMaker {
             mirror_probability: augmentation.mirror,
             ..GrounderRecipe::for_side(input.side)
         };
-        let preprocessor = input::preprocessor(&input);
+        let preprocessor = groundling::input::preprocessor(&input);
         Self { input, preprocessor, words, augmentation: augmentation.clone(), grounder }
     }
 
@@ -79,7 +78,7 @@ impl SampleMaker {
             id: phrase.id.clone(),
             pixels: prepared.pixels,
             content: placement.content(),
-            ids: input::ids(&self.words, &scene.phrase, &self.input),
+            ids: ids(&self.words, &scene.phrase, &self.input),
             truth: SampleTruth { bbox, objects: seen.map(object).collect(), mask: None },
         })
     }
@@ -113,4 +112,9 @@ impl SampleMaker {
         };
         Placement::padded(size, resized, ImageSize::square(side)?, anchor)
     }
+}
+
+/// Word pieces of a phrase, cut to what a system reads.
+pub(crate) fn ids(words: &WordPiece, phrase: &str, input: &InputSpec) -> Vec<u32> {
+    words.encode(phrase).fitted(input.max_ids, Truncation::KeepSeparator).ids
 }

@@ -1,11 +1,11 @@
 //! Weights to start from, and weights that are published.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use groundling_models::contract::{ConfigError, System};
-use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, Precision, Report, load_into, save};
-use serde_json::json;
+use groundling::bundle::{TrainingData, TrainingRecord};
+use groundling::{Bundle, BundleError, BundleLimits, Description};
+use groundling_models::contract::System;
+use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, Precision, Report, load_into};
 
 /// Why weights cannot be loaded or written.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub enum WeightsError {
     /// The file is damaged, or does not fit the model.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The weights folder is damaged or cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// There is no such layout.
     #[error("layout {found:?}: this system knows {known:?}")]
     Layout {
@@ -22,33 +25,23 @@ pub enum WeightsError {
         /// Names there are.
         known: Vec<&'static str>,
     },
-    /// The configuration contradicts itself.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A file cannot be written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
-/// Loads weights of ours (a weights folder, or the file in it) or of a foreign layout, by name or by the names of its tensors.
+/// Loads a weights folder of ours, or a checkpoint in one of the system's foreign layouts: by its name, or by the names of the tensors.
 ///
 /// # Errors
 /// If the file cannot be read or does not fit: what is missing, unused, or of another shape.
 pub fn load<S: System>(model: S, path: &Path, layout: Option<&str>) -> Result<(S, Report), WeightsError> {
-    let file = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
-    let checkpoint = Checkpoint::open(&file, &Limits::default())?;
+    if path.is_dir() {
+        let bundle = Bundle::open(path, &BundleLimits::default())?;
+        return Ok(load_into(model, &bundle.checkpoint()?, &[])?);
+    }
+    let checkpoint = Checkpoint::open(path, &Limits::default())?;
     let layouts = S::layouts(model.config());
-    let named = |name: &str| layouts.iter().find(|layout| layout.name == name);
     let chosen = match layout {
-        Some("groundling") => None,
-        Some(name) => Some(named(name).ok_or_else(|| WeightsError::Layout {
+        Some(name) => Some(layouts.iter().find(|layout| layout.name == name).ok_or_else(|| WeightsError::Layout {
             found: name.to_owned(),
-            known: layouts.iter().map(|layout| layout.name).chain(["groundling"]).collect(),
+            known: layouts.iter().map(|layout| layout.name).collect(),
         })?),
         None => layouts.iter().find(|layout| checkpoint.tensors().keys().any(|key| key.starts_with(layout.marker))),
     };
@@ -63,47 +56,45 @@ pub struct About {
     pub name: String,
     /// Name of its preset.
     pub preset: String,
+    /// Under which licence the weights may be used.
+    pub licence: String,
     /// The resolved recipe.
     pub recipe: String,
+    /// Its seed.
+    pub seed: u64,
     /// Steps taken.
     pub steps: u64,
-    /// Figures at that step, as JSON.
-    pub figures: serde_json::Value,
-    /// Names of sources with their seeds.
-    pub data: Vec<(String, u64)>,
+    /// Figures at that step.
+    pub figures: serde_json::Map<String, serde_json::Value>,
+    /// Names of sources, with the seeds of those that are generated.
+    pub data: Vec<(String, Option<u64>)>,
 }
 
 /// Writes a weights folder: the weights as they are used, without what only training needs, their configuration and the recipe.
 ///
 /// # Errors
-/// If the folder cannot be written, or the disk is full.
+/// If the folder cannot be written, or the disk is full. A model that was there is then still there.
 pub fn write_folder<S: System>(
     folder: &Path,
     model: S,
     about: &About,
     precision: Precision,
 ) -> Result<(), WeightsError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| WeightsError::Io { path, source }
+    let data = about.data.iter().cloned().map(|(source, seed)| TrainingData { source, seed, sha256: None });
+    let description = Description {
+        name: about.name.clone(),
+        preset: about.preset.clone(),
+        licence: about.licence.clone(),
+        training: Some(TrainingRecord {
+            recipe: Some("recipe.toml".to_owned()),
+            data: data.collect(),
+            seed: about.seed,
+            steps: about.steps,
+            figures: about.figures.clone(),
+        }),
+        recipe: Some(about.recipe.clone()),
+        card: None,
     };
-    std::fs::create_dir_all(folder).map_err(io(folder))?;
-    let model = model.for_release();
-    let metadata = BTreeMap::from([("system".to_owned(), S::NAME.to_owned())]);
-    save(&model, folder.join("model.safetensors"), precision, &metadata)?;
-    let data: Vec<_> = about.data.iter().map(|(source, seed)| json!({"source": source, "seed": seed})).collect();
-    let config = json!({
-        "schema": "groundling.model/1",
-        "name": about.name,
-        "system": S::NAME,
-        "preset": about.preset,
-        "config": serde_json::to_value(model.config()).unwrap_or_default(),
-        "training": {"recipe": "recipe.toml", "data": data, "steps": about.steps, "figures": about.figures},
-    });
-    for (name, text) in [("config.json", format!("{config:#}\n")), ("recipe.toml", about.recipe.clone())] {
-        let path = folder.join(name);
-        crate::state::replace_file(&path, |file| std::io::Write::write_all(file, text.as_bytes()))
-            .map_err(io(&path))?;
-    }
+    Bundle::write(folder, &model.for_release(), &description, precision)?;
     Ok(())
 }

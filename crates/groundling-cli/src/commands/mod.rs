@@ -4,6 +4,7 @@ mod data;
 mod eval;
 mod ground;
 mod samples;
+mod train;
 
 use clap::CommandFactory;
 
@@ -19,6 +20,7 @@ pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
         Command::Data(Data::Sheet(sheet)) => data::sheet(&sheet, format),
         Command::Data(Data::Truth(truth)) => data::truth(&truth, flags.quiet),
         Command::Eval(eval) => eval::run(&eval, format),
+        Command::Train(train) => train::run(&train, format, flags.quiet),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Flags::command(), "groundling", &mut std::io::stdout());
             Ok(Outcome::Done)

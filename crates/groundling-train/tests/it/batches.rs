@@ -19,9 +19,10 @@ fn a_batch_depends_on_nothing_but_its_number() {
     for workers in [1, 2, 3] {
         let mut stream = batches.stream(1, workers);
         for expected in [&alone[3], &alone[2], &alone[0]] {
-            assert_eq!(&stream.next().unwrap(), expected, "{workers} workers");
+            assert_eq!(&stream.next().unwrap().unwrap(), expected, "{workers} workers");
         }
     }
+    assert!(batches.stream(20, 2).next().is_none(), "the run has 20 steps");
     assert_ne!(alone[0], alone[1]);
     let other = open(&["schedule.seed=2"]);
     assert_ne!(other.batch(0).unwrap(), alone[1], "another seed, other phrases and places");

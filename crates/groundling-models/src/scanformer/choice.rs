@@ -39,7 +39,7 @@ impl Candidates {
     }
 
     /// Those from the threshold up. NaN is below everything.
-    pub(super) fn from_threshold(&self, threshold: f32) -> Vec<usize> {
+    pub(super) fn reaching(&self, threshold: f32) -> Vec<usize> {
         let pairs = self.indices.iter().zip(&self.values);
         pairs.filter(|&(_, &value)| value >= threshold).map(|(&index, _)| index).collect()
     }
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn thresholds_keep_no_more_than_asked() {
         let found = candidates(&[0.5, -1.0, 2.0, 0.5, f32::NAN, 1.0]);
-        assert_eq!(found.from_threshold(0.0), [0, 2, 3, 5]);
-        assert_eq!(found.from_threshold(f32::NEG_INFINITY), [0, 1, 2, 3, 5]);
-        assert_eq!(found.from_threshold(f32::INFINITY), [0usize; 0]);
+        assert_eq!(found.reaching(0.0), [0, 2, 3, 5]);
+        assert_eq!(found.reaching(f32::NEG_INFINITY), [0, 1, 2, 3, 5]);
+        assert_eq!(found.reaching(f32::INFINITY), [0usize; 0]);
         for (most, least, kept) in [
             (9, 0.0, vec![0, 2, 3, 5]),
             (4, 0.0, vec![0, 2, 3, 5]),
@@ -152,7 +152,7 @@ mod tests {
             (9, 1.5, vec![2]),
         ] {
             let threshold = found.threshold_for(most, least);
-            assert_eq!(found.from_threshold(threshold), kept, "{most} {least}");
+            assert_eq!(found.reaching(threshold), kept, "{most} {least}");
             assert!(threshold >= least);
         }
     }

@@ -31,6 +31,7 @@ mod layer;
 mod scan;
 mod tokens;
 mod training;
+mod weights;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding};
@@ -44,6 +45,7 @@ pub use criterion::Criterion;
 pub use flops::{LevelFlops, LevelLoad};
 pub use scan::{Observer, Phrase, Seen, View};
 pub use training::{Choice, Mixing, Trained, TrainedLevel};
+pub use weights::{HF_KEYS, OFFICIAL_KEYS};
 
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
@@ -146,7 +148,7 @@ impl System for ScanFormer {
     }
 
     fn layouts(_: &ScanFormerConfig) -> Vec<Layout> {
-        Vec::new()
+        weights::layouts()
     }
 
     /// Whatever ViLT does not provide is new.

@@ -306,7 +306,7 @@ impl<'a> Walk<'a> {
             Some(budget) => candidates.threshold_for(budget.most(config, level, self.flops, self.keys), threshold),
             None => threshold,
         };
-        self.kept = candidates.from_threshold(threshold);
+        self.kept = candidates.reaching(threshold);
         self.candidates = Some((candidates, threshold));
     }
 

@@ -6,6 +6,7 @@ use burn::module::Module;
 
 use super::error::quoted;
 use super::module::{Fill, Kind, Target, Targets};
+use super::pieces::{Claim, Made, Role, Unmade, combine, put_together};
 use super::report::WrongShape;
 use super::rules::{Adaptation, Outcome, Table};
 use super::{Checkpoint, CheckpointError, ElementType, Report, Rule};
@@ -20,17 +21,9 @@ pub struct Plan {
 /// Where the values of a parameter come from.
 #[derive(Debug)]
 struct Assignment {
-    claim: Claim,
-    adaptation: Option<&'static Adaptation>,
-}
-
-/// A tensor of the checkpoint, or an equal part of it along axis 0.
-#[derive(Debug, Clone)]
-struct Claim {
-    tensor: String,
-    part: Option<(usize, usize)>,
+    claims: Vec<Claim>,
     shape: Vec<usize>,
-    element: ElementType,
+    adaptation: Option<&'static Adaptation>,
 }
 
 impl Plan {
@@ -63,21 +56,33 @@ impl Plan {
 impl Assignment {
     /// The values in the layout of a file.
     fn read(&self, target: &Target, checkpoint: &Checkpoint) -> Result<Vec<f32>, CheckpointError> {
-        let Claim { tensor: name, part, shape, .. } = &self.claim;
-        let wrong =
-            |found: String| CheckpointError::Tensor { path: checkpoint.path().into(), tensor: name.clone(), found };
-        let tensor = checkpoint.tensors().get(name).ok_or_else(|| wrong("not in this checkpoint".into()))?;
-        let mut values = tensor.read_f32().map_err(|error| wrong(error.to_string()))?;
-        if let Some((index, _)) = part {
-            let length = shape.iter().product::<usize>();
-            values = values.get(index * length..(index + 1) * length).unwrap_or_default().to_vec();
-        }
+        let wrong = |name: &str, found: String| CheckpointError::Tensor {
+            path: checkpoint.path().into(),
+            tensor: name.to_owned(),
+            found,
+        };
+        let read = |claim: &Claim| {
+            let name = &claim.tensor;
+            let tensor = checkpoint.tensors().get(name).ok_or_else(|| wrong(name, "not in this checkpoint".into()))?;
+            let values = tensor.read_f32().map_err(|error| wrong(name, error.to_string()))?;
+            Ok(match claim.numbers {
+                Some((start, length)) => values.get(start..start + length).unwrap_or_default().to_vec(),
+                None => values,
+            })
+        };
+        let mut parts = self.claims.iter().map(read).collect::<Result<Vec<_>, CheckpointError>>()?;
+        let mut values = match (&mut parts[..], self.claims.first()) {
+            ([only], _) => std::mem::take(only),
+            (_, Some(first)) => combine(first.role, parts),
+            (_, None) => Vec::new(),
+        };
         if let Some(adaptation) = self.adaptation {
-            values = (adaptation.apply)(values, shape, &target.shape);
+            values = (adaptation.apply)(values, &self.shape, &target.shape);
         }
         let (expected, found) = (target.shape.iter().product::<usize>(), values.len());
         if found != expected {
-            return Err(wrong(format!("{found} numbers for a parameter of {expected}")));
+            let name = self.claims.first().map_or("", |claim| &claim.tensor);
+            return Err(wrong(name, format!("{found} numbers for a parameter of {expected}")));
         }
         Ok(values)
     }
@@ -135,6 +140,7 @@ pub fn destinations(name: &str, keys: &[Rule]) -> Result<Vec<String>, Checkpoint
     Ok(match Table::compile(keys)?.walk(name) {
         Outcome::To(target) => vec![target],
         Outcome::Parts(targets) => targets,
+        Outcome::Pieces(pieces) => pieces.into_iter().map(|(target, _)| target).collect(),
         Outcome::Ignored(_) => Vec::new(),
     })
 }
@@ -143,8 +149,13 @@ pub fn destinations(name: &str, keys: &[Rule]) -> Result<Vec<String>, Checkpoint
 fn claims(checkpoint: &Checkpoint, table: &Table, report: &mut Report) -> BTreeMap<String, Vec<Claim>> {
     let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
     for (name, tensor) in checkpoint.tensors() {
-        let whole =
-            Claim { tensor: name.clone(), part: None, shape: tensor.shape().to_vec(), element: tensor.element_type() };
+        let whole = Claim {
+            tensor: name.clone(),
+            numbers: None,
+            role: Role::Whole,
+            shape: tensor.shape().to_vec(),
+            element: tensor.element_type(),
+        };
         match table.walk(name) {
             Outcome::To(target) => {
                 if target != *name {
@@ -153,6 +164,22 @@ fn claims(checkpoint: &Checkpoint, table: &Table, report: &mut Report) -> BTreeM
                 claims.entry(target).or_default().push(whole);
             }
             Outcome::Ignored(reason) => report.ignored.push((name.clone(), reason)),
+            Outcome::Pieces(pieces) => {
+                if pieces.len() > 1 {
+                    report.split.push((name.clone(), pieces.iter().map(|(target, _)| target.clone()).collect()));
+                }
+                for (target, piece) in pieces {
+                    match whole.cut(piece.rows, piece.role) {
+                        Some(claim) => claims.entry(target).or_default().push(claim),
+                        None => report.wrong_shape.push(WrongShape {
+                            name: target,
+                            tensor: name.clone(),
+                            expected: vec![piece.rows.map_or(1, |(start, end)| end.unwrap_or(start + 1))],
+                            found: tensor.shape().to_vec(),
+                        }),
+                    }
+                }
+            }
             Outcome::Parts(targets) => {
                 let count = targets.len();
                 let rows = tensor.shape().first().copied().unwrap_or(0);
@@ -167,8 +194,10 @@ fn claims(checkpoint: &Checkpoint, table: &Table, report: &mut Report) -> BTreeM
                 }
                 report.split.push((name.clone(), targets.clone()));
                 for (index, target) in targets.into_iter().enumerate() {
-                    let mut part = Claim { part: Some((index, count)), ..whole.clone() };
+                    let mut part = whole.clone();
                     part.shape[0] = rows / count;
+                    let length = part.shape.iter().product::<usize>();
+                    part.numbers = Some((index * length, length));
                     claims.entry(target).or_default().push(part);
                 }
             }
@@ -177,36 +206,53 @@ fn claims(checkpoint: &Checkpoint, table: &Table, report: &mut Report) -> BTreeM
     claims
 }
 
-/// The one tensor for a parameter, if there is one and it fits.
-fn assign(target: &Target, mut claims: Vec<Claim>, table: &Table, report: &mut Report) -> Option<Assignment> {
-    if claims.len() > 1 {
-        report.duplicates.push((target.name.clone(), claims.into_iter().map(|claim| claim.tensor).collect()));
-        return None;
+/// What makes a parameter, if it is all there and fits.
+fn assign(target: &Target, claims: Vec<Claim>, table: &Table, report: &mut Report) -> Option<Assignment> {
+    let unequal = |claim: &Claim, expected: &[usize]| WrongShape {
+        name: target.name.clone(),
+        tensor: claim.tensor.clone(),
+        expected: expected.to_vec(),
+        found: claim.shape.clone(),
+    };
+    let Made { claims, shape } = match put_together(claims) {
+        Ok(made) => made,
+        Err(Unmade::Twice(tensors)) => {
+            report.duplicates.push((target.name.clone(), tensors));
+            return None;
+        }
+        Err(Unmade::Lacking(there)) => {
+            report.missing.push((format!("{} ({there})", target.name), None));
+            return None;
+        }
+        Err(Unmade::Unequal(claim, expected)) => {
+            report.wrong_shape.push(unequal(&claim, &expected));
+            return None;
+        }
+    };
+    for Claim { element, .. } in &claims {
+        let float = matches!(element, ElementType::F64 | ElementType::F32 | ElementType::F16 | ElementType::Bf16);
+        if *element == ElementType::Packed || (target.kind != Kind::Float && float) {
+            let what = format!("{element} numbers for {:?} values", target.kind);
+            report.wrong_type.push((target.name.clone(), what));
+            return None;
+        }
     }
-    let claim = claims.pop()?;
-    let float = matches!(claim.element, ElementType::F64 | ElementType::F32 | ElementType::F16 | ElementType::Bf16);
-    if claim.element == ElementType::Packed || (target.kind != Kind::Float && float) {
-        let what = format!("{} numbers for {:?} values", claim.element, target.kind);
-        report.wrong_type.push((target.name.clone(), what));
-        return None;
-    }
-    let adaptation =
-        (claim.shape != target.shape).then(|| table.adaptation(&target.name, &claim.shape, &target.shape)).flatten();
-    if claim.shape != target.shape && adaptation.is_none() {
-        report.wrong_shape.push(WrongShape {
-            name: target.name.clone(),
-            tensor: claim.tensor,
-            expected: target.shape.clone(),
-            found: claim.shape,
-        });
+    let adaptation = (shape != target.shape).then(|| table.adaptation(&target.name, &shape, &target.shape)).flatten();
+    if shape != target.shape && adaptation.is_none() {
+        let claim = Claim { shape, ..claims[0].clone() };
+        report.wrong_shape.push(unequal(&claim, &target.shape));
         return None;
     }
     if let Some(adaptation) = adaptation {
         report.adapted.push((target.name.clone(), adaptation.name));
     }
-    if target.kind == Kind::Float && claim.element != ElementType::F32 {
+    if claims.len() > 1 {
+        report.joined.push((target.name.clone(), claims.iter().map(|claim| claim.tensor.clone()).collect()));
+    }
+    let other = claims.iter().find(|claim| claim.element != ElementType::F32);
+    if let (Kind::Float, Some(claim)) = (target.kind, other) {
         report.converted.push((target.name.clone(), claim.element));
     }
     report.loaded_numbers += target.shape.iter().product::<usize>();
-    Some(Assignment { claim, adaptation })
+    Some(Assignment { claims, shape, adaptation })
 }

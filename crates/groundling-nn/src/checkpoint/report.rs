@@ -23,6 +23,8 @@ pub struct Report {
     pub renamed: Vec<(String, String)>,
     /// Tensors that are cut up: from, to.
     pub split: Vec<(String, Vec<String>)>,
+    /// Parameters that several tensors make up: parameter, tensors.
+    pub joined: Vec<(String, Vec<String>)>,
     /// Tensors that are made to fit: name of the parameter, how.
     pub adapted: Vec<(String, &'static str)>,
     /// Tensors whose numbers change their type: name, from.
@@ -122,6 +124,7 @@ impl fmt::Display for Report {
         grouped(f, "ignored", &self.ignored)?;
         grouped(f, "adapted", &self.adapted)?;
         list(f, "split", &self.split, |(from, to)| format!("{from} -> {}", to.join(", ")))?;
+        list(f, "joined", &self.joined, |(to, from)| format!("{to} <- {}", from.join(", ")))?;
         list(f, "renamed", &self.renamed, |(from, to)| format!("{from} -> {to}"))?;
         grouped(f, "converted to f32", &self.converted)
     }

@@ -3,11 +3,12 @@
 use regex::Regex;
 
 use super::CheckpointError;
+use super::pieces::Piece;
 
 /// One line of a key table.
 ///
 /// A name of the checkpoint walks the table from top to bottom. [`rename`] changes it and the walk goes on with the new name, so
-/// renames chain; the first [`split`] or [`ignore`] that matches ends the walk; what no rule takes keeps its name. The other
+/// renames chain; the first [`split`], [`distribute`] or [`ignore`] that matches ends the walk; what no rule takes keeps its name. The other
 /// rules speak about names of the *module*: [`absent`] lists parameters that a checkpoint may lack, [`adapt`] says how a
 /// tensor of another shape is made to fit, the first that matches each.
 ///
@@ -32,6 +33,13 @@ pub enum Rule {
         pattern: &'static str,
         /// Names of the parts.
         targets: &'static [&'static str],
+    },
+    /// See [`distribute`].
+    Distribute {
+        /// What to find.
+        pattern: &'static str,
+        /// What goes where.
+        pieces: &'static [Piece],
     },
     /// See [`ignore`].
     Ignore {
@@ -71,6 +79,12 @@ pub const fn rename(pattern: &'static str, replacement: &'static str) -> Rule {
 /// Cuts a tensor into equal parts along axis 0, one for each target name, in order. The whole name is replaced.
 pub const fn split(pattern: &'static str, targets: &'static [&'static str]) -> Rule {
     Rule::Split { pattern, targets }
+}
+
+/// Sends a tensor, or rows of it, to one or several parameters, each of which it may share with other tensors: as a part along axis 0,
+/// or as a term of a sum. The whole name is replaced.
+pub const fn distribute(pattern: &'static str, pieces: &'static [Piece]) -> Rule {
+    Rule::Distribute { pattern, pieces }
 }
 
 /// Leaves a tensor of the checkpoint unused, and says why.
@@ -125,6 +139,7 @@ pub static RESHAPE: Adaptation = Adaptation {
 pub(crate) enum Outcome {
     To(String),
     Parts(Vec<String>),
+    Pieces(Vec<(String, Piece)>),
     Ignored(&'static str),
 }
 
@@ -134,6 +149,7 @@ pub(crate) struct Table(Vec<Compiled>);
 enum Compiled {
     Rename(Regex, &'static str),
     Split(Regex, &'static [&'static str]),
+    Distribute(Regex, &'static [Piece]),
     Ignore(Regex, &'static str),
     Absent(Regex, &'static str),
     Adapt(Regex, &'static Adaptation),
@@ -157,6 +173,17 @@ impl Table {
                     }
                     Compiled::Split(regex, targets)
                 }
+                Rule::Distribute { pattern, pieces } => {
+                    let regex = compile(pattern)?;
+                    pieces.iter().try_for_each(|piece| check_groups(&regex, piece.target))?;
+                    if pieces.is_empty() {
+                        return Err(bad(pattern, "it goes nowhere"));
+                    }
+                    if let Some(problem) = pieces.iter().find_map(Piece::problem) {
+                        return Err(bad(pattern, problem));
+                    }
+                    Compiled::Distribute(regex, pieces)
+                }
                 Rule::Ignore { pattern, reason } => Compiled::Ignore(compile(pattern)?, said(pattern, reason)?),
                 Rule::Absent { pattern, reason } => Compiled::Absent(compile(pattern)?, said(pattern, reason)?),
                 Rule::Adapt { pattern, with } => Compiled::Adapt(compile(pattern)?, with),
@@ -174,12 +201,13 @@ impl Table {
                 Compiled::Rename(regex, replacement) => name = regex.replace(&name, *replacement).into_owned(),
                 Compiled::Split(regex, targets) => {
                     if let Some(captures) = regex.captures(&name) {
-                        let part = |target: &&str| {
-                            let mut part = String::new();
-                            captures.expand(target, &mut part);
-                            part
-                        };
-                        return Outcome::Parts(targets.iter().map(part).collect());
+                        return Outcome::Parts(targets.iter().map(|target| expanded(&captures, target)).collect());
+                    }
+                }
+                Compiled::Distribute(regex, pieces) => {
+                    if let Some(captures) = regex.captures(&name) {
+                        let piece = |piece: &Piece| (expanded(&captures, piece.target), *piece);
+                        return Outcome::Pieces(pieces.iter().map(piece).collect());
                     }
                 }
                 Compiled::Ignore(regex, reason) if regex.is_match(&name) => return Outcome::Ignored(reason),
@@ -189,6 +217,10 @@ impl Table {
                     match table.walk(rest) {
                         Outcome::To(rest) => name = whole(rest),
                         Outcome::Parts(parts) => return Outcome::Parts(parts.into_iter().map(whole).collect()),
+                        Outcome::Pieces(pieces) => {
+                            let whole = |(name, piece): (String, Piece)| (whole(name), piece);
+                            return Outcome::Pieces(pieces.into_iter().map(whole).collect());
+                        }
                         ignored => return ignored,
                     }
                 }
@@ -215,6 +247,12 @@ impl Table {
             _ => None,
         })
     }
+}
+
+fn expanded(captures: &regex::Captures<'_>, target: &str) -> String {
+    let mut name = String::new();
+    captures.expand(target, &mut name);
+    name
 }
 
 fn compile(pattern: &str) -> Result<Regex, CheckpointError> {
@@ -306,6 +344,9 @@ mod tests {
 
     #[test]
     fn tables_are_checked() {
+        const EMPTY: &[Piece] = &[Piece::to("b").rows(2, 2)];
+        const FOURTH: &[Piece] = &[Piece::to("b").part(3, 3)];
+        const UNKNOWN: &[Piece] = &[Piece::to("b$1")];
         const UNKNOWN_NAME: &[Rule] = &[rename("^(?<name>a)", "${named}")];
         for (rule, problem) in [
             (rename("(", ""), "unclosed group"),
@@ -313,6 +354,10 @@ mod tests {
             (rename("^(a)", "$1_x"), "no group `1_x`"),
             (split("^a", &[]), "no parts"),
             (ignore("^a", " "), "no reason"),
+            (distribute("^a", &[]), "goes nowhere"),
+            (distribute("^a", EMPTY), "no rows"),
+            (distribute("^a", FOURTH), "not below"),
+            (distribute("^a", UNKNOWN), "no group `1`"),
             (within("x.", UNKNOWN_NAME), "no group `named`"),
         ] {
             let error = Table::compile(&[rule]).err().unwrap().to_string();

@@ -8,8 +8,8 @@ use burn::nn::{LayerNormConfig, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use groundling_nn::bert::{self, BertConfig};
 use groundling_nn::checkpoint::{
-    Checkpoint, CheckpointError, Limits, Precision, RESHAPE, Rule, StoredTensor, Weights, absent, adapt, ignore,
-    load_into, parameters, plan, rename, save, split, within,
+    Checkpoint, CheckpointError, Limits, Piece, Precision, RESHAPE, Rule, StoredTensor, Weights, absent, adapt,
+    distribute, ignore, load_into, parameters, plan, rename, save, split, within,
 };
 use groundling_nn::frozen_batch_norm::{Affine, FrozenBatchNorm};
 use groundling_nn::resnet::{self, ResNetConfig};
@@ -420,4 +420,61 @@ fn weights_are_chosen_by_name() {
     let CheckpointError::NoContainer { known, .. } = &error else { panic!("{error}") };
     assert_eq!(known[0], "model", "the nearest name comes first");
     assert!(matches!(open(Weights::Ema), Err(CheckpointError::NoContainer { .. } | CheckpointError::Ambiguous { .. })));
+}
+
+#[test]
+fn several_tensors_make_a_parameter_and_one_serves_several() {
+    const KEYS: &[Rule] = &[
+        distribute(r"^q\.weight$", &[Piece::to("weight").part(0, 3)]),
+        distribute(r"^k\.weight$", &[Piece::to("weight").part(1, 3)]),
+        distribute(r"^v\.weight$", &[Piece::to("weight").part(2, 3)]),
+        // The first row of a table is a term of the bias, and so is another tensor.
+        distribute(r"^table$", &[Piece::to("bias").rows(1, 2).term(2)]),
+        distribute(r"^more$", &[Piece::to("bias").term(2)]),
+        adapt(r"^bias$", &RESHAPE),
+    ];
+    let shapes: &[(&str, &[usize])] = &[
+        ("v.weight", &[1, 2]),
+        ("q.weight", &[1, 2]),
+        ("k.weight", &[1, 2]),
+        ("table", &[1, 3, 3]),
+        ("more", &[1, 3]),
+    ];
+    let layer = || LinearConfig::new(2, 3).init(&cpu());
+    let (loaded, report) = load_into(layer(), &counting(shapes), KEYS).unwrap();
+    assert_eq!((report.loaded, report.joined.len()), (2, 2), "{report}");
+    let weight: Vec<f32> = loaded.weight.val().swap_dims(0, 1).into_data().try_to_vec().unwrap();
+    assert_eq!(weight, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+    let bias: Vec<f32> = loaded.bias.unwrap().val().into_data().try_to_vec().unwrap();
+    assert_eq!(bias, [4.0 + 1.0, 5.0 + 2.0, 6.0 + 3.0]);
+
+    let report = |shapes: &[(&str, &[usize])]| plan(&layer(), &counting(shapes), KEYS).unwrap().report().clone();
+    let without =
+        |gone: &str| -> Vec<(&str, &[usize])> { shapes.iter().copied().filter(|(name, _)| *name != gone).collect() };
+    let lacking = report(&without("k.weight"));
+    assert_eq!(lacking.missing[0].0, "weight (2 of 3 pieces, q.weight and v.weight)");
+    assert_eq!(report(&without("more")).missing[0].0, "bias (1 of 2 pieces, table)");
+    let changed = |name: &str, shape: &'static [usize]| -> Vec<(&str, &[usize])> {
+        without(name).into_iter().chain([(shapes.iter().find(|(known, _)| *known == name).unwrap().0, shape)]).collect()
+    };
+    assert_eq!(report(&changed("k.weight", &[2, 2])).wrong_shape[0].found, [2, 2]);
+    assert_eq!(report(&changed("table", &[1, 3])).wrong_shape[0].name, "bias");
+    let twice: Vec<_> = shapes.iter().copied().chain([("weight", &[3, 2][..])]).collect();
+    assert_eq!(report(&twice).duplicates[0].0, "weight");
+}
+
+/// A field whose name is a keyword.
+#[derive(Module, Debug)]
+struct Keyword {
+    r#box: burn::nn::Linear,
+}
+
+#[test]
+fn keywords_are_plain_names_in_files() {
+    let module = Keyword { r#box: LinearConfig::new(2, 2).with_bias(false).init(&cpu()) };
+    let names: Vec<String> = parameters(&module).into_iter().map(|info| info.name).collect();
+    assert_eq!(names, ["box.weight"]);
+    let (loaded, _) = load_into(module, &counting(&[("box.weight", &[2, 2])]), &[]).unwrap();
+    let values: Vec<f32> = loaded.r#box.weight.val().into_data().try_to_vec().unwrap();
+    assert_eq!(values, [1.0, 3.0, 2.0, 4.0]);
 }

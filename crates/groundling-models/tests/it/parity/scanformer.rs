@@ -1,5 +1,6 @@
 //! ScanFormer against its reference.
 
+mod import;
 mod scan;
 mod train;
 

@@ -1,0 +1,105 @@
+//! Checkpoints of ViLT in both layouts.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use groundling_models::contract::System;
+use groundling_models::scanformer::ScanFormer;
+use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, StoredTensor, load_into, parameters, save};
+use groundling_testkit::{Array, Case, Folder, fill, scratch};
+
+use super::scan;
+
+/// A checkpoint of the case: ViLT's tensors under ViLT's names, and ours for what ViLT does not have.
+fn checkpoint(case: &Case, model: &ScanFormer) -> Checkpoint {
+    let shapes: BTreeMap<String, Vec<usize>> =
+        serde_json::from_value(case.json["config"]["checkpoint"]["shapes"].clone()).unwrap();
+    let ours = ["pse.fc1.", "select.", "box."];
+    let own = parameters(model).into_iter().filter(|info| ours.iter().any(|part| info.name.starts_with(part)));
+    let all = shapes.into_iter().chain(own.map(|info| (info.name, info.shape)));
+    let seed = case.seed();
+    Checkpoint::from_tensors(all.map(|(name, shape)| {
+        let values = fill::parameter(&name, &shape, seed).to_f32();
+        (name, StoredTensor::from_values(shape, values))
+    }))
+}
+
+/// Every parameter by name, in the layout of a file.
+fn values(model: &ScanFormer, place: &str) -> Checkpoint {
+    let path = scratch(place).join("model.safetensors");
+    save(model, &path, Precision::F32, &BTreeMap::new()).unwrap();
+    Checkpoint::open(&path, &Limits::default()).unwrap()
+}
+
+#[test]
+fn import() {
+    let folder = Folder::open("scanformer");
+    let mut models = Vec::new();
+    for case in folder.of_kinds(&["import"], 2) {
+        let config = super::config(case);
+        let layout = case.json["config"]["checkpoint"]["layout"].as_str().unwrap();
+        let model = ScanFormer::new(&config, &Device::flex()).unwrap();
+        let checkpoint = checkpoint(case, &model);
+        let detected = ScanFormer::layouts(&config)
+            .into_iter()
+            .find(|layout| checkpoint.tensors().keys().any(|name| name.starts_with(layout.marker)))
+            .unwrap();
+        assert_eq!(detected.name, layout);
+        let (model, report) = load_into(model, &checkpoint, &detected.rules).unwrap();
+        // The second layer of the learned embedding is all that stays as it was.
+        assert_eq!(report.kept.len(), 2, "{report}");
+        assert_eq!(report.joined.len(), if layout == "hf" { 1 + 2 * config.layers } else { 1 }, "{report}");
+
+        let loaded = values(&model, case.name());
+        let run = scan::run(&model, case);
+        let mut report = case.report();
+        for (name, tensor) in loaded.tensors() {
+            let of = format!("param:{name}");
+            if report.wants(&of) {
+                report.check(&of, &Array::from_values(tensor.shape(), &tensor.read_f32().unwrap()));
+            }
+        }
+        scan::check(&run, &mut report);
+        report.finish();
+        models.push(model);
+    }
+}
+
+/// What other tasks add, a third type of tokens, and no prefix.
+#[test]
+fn siblings_load_too() {
+    let folder = Folder::open("scanformer");
+    for case in folder.of_kinds(&["import"], 2) {
+        let config = super::config(case);
+        let model = || ScanFormer::new(&config, &Device::flex()).unwrap();
+        let layout = case.json["config"]["checkpoint"]["layout"].as_str().unwrap();
+        let bare = |name: &str| name.strip_prefix("vilt.").unwrap_or(name).to_owned();
+        let d = config.dim;
+        let mut tensors: BTreeMap<String, StoredTensor> =
+            checkpoint(case, &model()).tensors().iter().map(|(name, tensor)| (bare(name), tensor.clone())).collect();
+        let types = tensors
+            .keys()
+            .find(|name| name.ends_with("token_type_embeddings.weight") && !name.contains("text_embeddings"));
+        let types = types.unwrap().clone();
+        let mut rows = tensors[&types].read_f32().unwrap();
+        rows.extend(std::iter::repeat_n(7.0, d));
+        tensors.insert(types, StoredTensor::from_values([3, d], rows));
+        for (name, shape) in [
+            ("pooler.dense.weight", vec![d, d]),
+            ("nlvr2_classifier.0.weight", vec![d, d]),
+            ("mlm_score.bias", vec![config.vocab]),
+            ("text_embeddings.position_ids", vec![1, config.max_text]),
+        ] {
+            let count = shape.iter().product();
+            tensors.insert(name.into(), StoredTensor::from_values(shape, vec![0.0; count]));
+        }
+        let rules = ScanFormer::layouts(&config).into_iter().find(|found| found.name == layout).unwrap().rules;
+        let (loaded, report) = load_into(model(), &Checkpoint::from_tensors(tensors), &rules).unwrap();
+        assert_eq!(report.ignored.len(), 4, "{report}");
+        let (plain, _) = load_into(model(), &checkpoint(case, &model()), &rules).unwrap();
+        let (one, two) = (values(&loaded, "sibling"), values(&plain, "plain"));
+        for (name, tensor) in one.tensors() {
+            assert_eq!(tensor.read_f32().unwrap(), two.tensors()[name].read_f32().unwrap(), "{name}");
+        }
+    }
+}

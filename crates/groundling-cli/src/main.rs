@@ -6,6 +6,7 @@
 
 mod commands;
 mod flags;
+mod memory;
 mod model;
 mod output;
 mod progress;

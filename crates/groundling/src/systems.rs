@@ -57,12 +57,14 @@ pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Res
         M::View: Sync + 'static,
     {
         let place = || PathBuf::from("<random weights>");
-        let config = serde_json::from_value(config)
-            .map_err(|source| BundleError::BadConfig { path: place(), system: M::NAME, source })?;
+        let config = serde_json::from_value(config).map_err(|source| BundleError::BadConfig {
+            path: place(),
+            system: M::NAME,
+            source,
+        })?;
         let device = settings.device.open()?;
         device.seed(seed);
-        let model =
-            M::init(&config, &device).map_err(|source| BundleError::Contradiction { path: place(), source })?;
+        let model = M::init(&config, &device).map_err(|source| BundleError::Contradiction { path: place(), source })?;
         let identity = ModelIdentity { name: format!("{} with random weights", M::NAME), hash: format!("seed {seed}") };
         Ok(Grounder::from_model(model, identity, settings))
     }

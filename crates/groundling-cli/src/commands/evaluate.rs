@@ -131,7 +131,9 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
         None => usual_protocol(&data),
     };
     if matches!(protocol, Protocol::Res(_) | Protocol::RefZom(_) | Protocol::Gres { .. }) {
-        bail!("protocol {protocol} compares masks, and no model of this version makes any; rec, grec and coco-box compare boxes");
+        bail!(
+            "protocol {protocol} compares masks, and no model of this version makes any; rec, grec and coco-box compare boxes"
+        );
     }
     let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
     let targets = flags.targets.unwrap_or(usual_targets(protocol));
@@ -248,7 +250,8 @@ fn look(
             let options = Options { threshold, ..flags.how.options(false) };
             session.ground_phrase(&phrase.phrase, &options)
         });
-        let answers = answers.collect::<Result<_, _>>().with_context(|| format!("{}, id {}", about.file_name, phrase.id))?;
+        let answers =
+            answers.collect::<Result<_, _>>().with_context(|| format!("{}, id {}", about.file_name, phrase.id))?;
         let truth = TruthRecord {
             id: phrase.id,
             image: about.file_name.clone(),
@@ -300,7 +303,8 @@ fn cost(protocol: Protocol, asked: &[Asked], index: usize, threshold: f32) -> an
     let mean = |sum: u64| sum as f64 / answers.len().max(1) as f64 / 1e9;
     let flops = answers.iter().map(|answer| answer.flops).sum();
     let dense_flops = answers.iter().map(|answer| answer.dense_flops).sum();
-    let read = answers.iter().map(|answer| answer.explain.read()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let read =
+        answers.iter().map(|answer| answer.explain.read()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     let mut levels: BTreeMap<usize, (usize, f64, u64)> = BTreeMap::new();
     for answer in &answers {
         for (number, level) in answer.explain.levels.iter().enumerate() {

@@ -50,10 +50,8 @@ pub(crate) fn read(flags: &Ground) -> anyhow::Result<(Vec<Asked>, Vec<Failed>)> 
             None => bail!("`ground` needs a picture and a phrase"),
         }
     }
-    let phrases: Vec<Phrase> = phrases
-        .into_iter()
-        .map(|text| Phrase::parse_bytes(text.as_encoded_bytes()))
-        .collect::<Result<_, _>>()?;
+    let phrases: Vec<Phrase> =
+        phrases.into_iter().map(|text| Phrase::parse_bytes(text.as_encoded_bytes())).collect::<Result<_, _>>()?;
     let mut images = Vec::new();
     for input in inputs {
         expand(Path::new(input), &mut images)?;

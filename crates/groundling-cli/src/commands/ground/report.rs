@@ -80,7 +80,9 @@ impl Writer {
             // One question, one list; several, a list of lists, as their pipeline does.
             Format::Hf if answers.len() == 1 && failed.is_empty() => answers.remove(0),
             Format::Hf => Value::Array(answers),
-            Format::Coco => answers.into_iter().flat_map(|found| found.as_array().cloned().unwrap_or_default()).collect(),
+            Format::Coco => {
+                answers.into_iter().flat_map(|found| found.as_array().cloned().unwrap_or_default()).collect()
+            }
             Format::Json => {
                 let failed = failed.iter().map(|Failed { place, error }| {
                     json!({"input": place, "error": format!("{error:#}"), "hint": output::hint(error)})

@@ -4,3 +4,4 @@
 mod bundles;
 mod fake;
 mod grounding;
+mod scanformer;

@@ -1,10 +1,13 @@
 //! Arguments as they are typed.
 
+mod model;
 pub(crate) mod train;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use model::{Bench, Convert, Doctor, Ground, HowFlags, ModelFlags, Models, PrecisionName};
 
 /// Finds what words refer to in a picture: a box, a mask, several of them, or an honest "not here".
 #[derive(Debug, Parser)]
@@ -16,7 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 Data sources: scenes:SPLIT[:COUNT], refer:FOLDER:SPLIT_BY:SPLIT, refzom:ROOT:SPLIT, grefcoco:ROOT:SPLIT,
 coco:IMAGES:ANNOTATIONS, jsonl:FILE, flickr:ROOT:IMAGES:SPLIT, resc:FILE:IMAGES.
 
-Exit codes: 0 success, 1 a negative answer (`data check` found errors), 2 an error.
+Exit codes: 0 success, 1 a negative answer (`data check` or `doctor` found faults), 2 an error.
 NO_COLOR is respected; GROUNDLING_LOG sets what is logged (for instance `debug`)."
 )]
 pub(crate) struct Flags {
@@ -47,18 +50,33 @@ pub(crate) enum Format {
     /// For people.
     Text,
     /// One JSON object, whose form is stable.
+    #[value(alias = "native")]
     Json,
+    /// Of `ground`: predictions as JSON lines, as `eval --predictions` reads them.
+    Jsonl,
+    /// Of `ground`: as the zero-shot object detection of Hugging Face.
+    Hf,
+    /// Of `ground`: a results file of COCO.
+    Coco,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Read a picture and a phrase. This version has no model yet: it prints what a model would be given.
+    /// Find what a phrase refers to in a picture.
     Ground(Ground),
     /// Make, check and look at data sets.
     #[command(subcommand)]
     Data(Data),
-    /// Score a file of predictions against a truth.
+    /// Score a model on data, or a file of predictions against a truth.
     Eval(Eval),
+    /// List the models this version knows and the weights that are there.
+    Models(Models),
+    /// Turn a checkpoint of another program into a folder of weights.
+    Convert(Convert),
+    /// Measure how long each stage of an answer takes, and how much memory.
+    Bench(Bench),
+    /// Look for what keeps this program from working well; exit code 1 if something is wrong.
+    Doctor(Doctor),
     /// Train a model by a recipe; a run that was interrupted goes on where it was.
     Train(train::Train),
     /// Print a script that completes commands in a shell.
@@ -66,17 +84,6 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Ground {
-    /// The picture: JPEG, PNG, WebP or BMP.
-    pub(crate) image: PathBuf,
-    /// The referring expression.
-    pub(crate) phrase: String,
-    /// Turn the picture as the camera's orientation mark says; off by default, as data sets expect.
-    #[arg(long)]
-    pub(crate) exif: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,23 +184,35 @@ pub(crate) enum MaskRuleName {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  groundling eval --data scenes:test:500 --json
+  groundling eval --weights my-weights --data refer:data/refcoco:unc:val --save predictions.jsonl
+  groundling eval --data scenes:test:500 --sweep=-inf,-1,0,1,inf --chart curve.svg
+  groundling eval --predictions predictions.jsonl --truth refer:data/refcoco:unc:val --protocol rec")]
 pub(crate) struct Eval {
     /// Predictions: JSON lines of `groundling.prediction/1`; for `coco-box` and `coco-mask` also COCO's results JSON.
-    #[arg(short, long)]
-    pub(crate) predictions: PathBuf,
+    #[arg(short, long, requires_all = ["truth", "protocol"], required_unless_present = "data")]
+    pub(crate) predictions: Option<PathBuf>,
     /// The truth: a data source, a file of `groundling.truth/1` lines, or COCO's annotation JSON.
-    #[arg(short, long)]
-    pub(crate) truth: String,
+    #[arg(short, long, requires = "predictions")]
+    pub(crate) truth: Option<String>,
+    /// Run a model on this data source.
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["predictions", "compare"])]
+    pub(crate) data: Option<String>,
     /// What to compute: rec, rec-transvg, rec-vltvg, res[-N], ref-zom[-N], gres[-N], gres-areaK[-N], grec, grec-paper-iou,
-    /// coco-box, coco-mask. The name says every choice that changes a number.
+    /// coco-box, coco-mask. The name says every choice that changes a number. With --data: grec for gRefCOCO, else rec.
     #[arg(long)]
-    pub(crate) protocol: String,
+    pub(crate) protocol: Option<String>,
     /// Other predictions to compare with, sample by sample.
     #[arg(long)]
     pub(crate) compare: Option<PathBuf>,
     /// Count a missing prediction as wrong instead of refusing.
     #[arg(long)]
     pub(crate) missing_as_wrong: bool,
+    /// Which phrases of a data source count: those about one thing, or all. One for the protocols rec*, else all, unless given.
+    #[arg(long, value_enum)]
+    pub(crate) targets: Option<TargetsName>,
     /// How several outlines become one mask.
     #[arg(long, value_enum, default_value_t = MaskRuleName::Union)]
     pub(crate) masks: MaskRuleName,
@@ -206,4 +225,29 @@ pub(crate) struct Eval {
     /// Write the reliability of the no-target score as a picture (.svg or .png).
     #[arg(long)]
     pub(crate) reliability: Option<PathBuf>,
+    /// Keep what the model said as JSON lines; `--predictions` reads them.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub(crate) save: Option<PathBuf>,
+    /// Ask at each of these thresholds (`--sweep=-inf,0,inf`): accuracy against what was read.
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, requires = "data", conflicts_with = "threshold")]
+    pub(crate) sweep: Vec<f32>,
+    /// Draw the sweep (.svg or .png).
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    pub(crate) chart: Option<PathBuf>,
+    /// Only the first pictures of the source.
+    #[arg(long, value_name = "PICTURES", requires = "data")]
+    pub(crate) limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    #[command(flatten)]
+    pub(crate) how: HowFlags,
+}
+
+/// Which phrases of a source count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TargetsName {
+    /// Those about exactly one thing.
+    One,
+    /// All, those about nothing and about several things among them.
+    All,
 }

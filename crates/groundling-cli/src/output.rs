@@ -3,10 +3,13 @@
 use std::io::Write;
 
 use anyhow::Context;
+use groundling::convert::ConvertError;
+use groundling::{BundleError, DeviceError, GroundError};
 use groundling_core::PhraseError;
 use groundling_data::DatasetError;
 use groundling_data::image::decode::ImageError;
 use groundling_eval::records::JoinError;
+use groundling_nn::checkpoint::CheckpointError;
 use serde::Serialize;
 
 use crate::flags::Format;
@@ -21,6 +24,9 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
 pub(crate) fn result<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
     match format {
         Format::Text => say(&text()),
+        Format::Jsonl | Format::Hf | Format::Coco => {
+            anyhow::bail!("this command prints text or json; the other formats are those of `ground`")
+        }
         Format::Json => say(&serde_json::to_string_pretty(value).context("the result as JSON")?),
     }
 }
@@ -32,19 +38,34 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// What to try after an error, where there is something to try.
-pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<GroundError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<BundleError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<ConvertError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<CheckpointError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<DeviceError>() {
+            return Some(error.hint());
+        }
         if let Some(error) = cause.downcast_ref::<DatasetError>() {
-            return dataset_hint(error);
+            return dataset_hint(error).map(str::to_owned);
         }
         if let Some(error) = cause.downcast_ref::<ImageError>() {
-            return image_hint(error);
+            return image_hint(error).map(str::to_owned);
         }
         if let Some(error) = cause.downcast_ref::<JoinError>() {
-            return join_hint(error);
+            return join_hint(error).map(str::to_owned);
         }
         if let Some(PhraseError::Empty) = cause.downcast_ref() {
-            return Some("put the phrase in quotes: groundling ground photo.jpg \"the left cup\"");
+            return Some("put the phrase in quotes: groundling ground photo.jpg \"the left cup\"".to_owned());
         }
     }
     None

@@ -34,6 +34,7 @@
 //! |---|---|
 //! | [`grounding`] | [`draw_prediction`], [`draw_truth`], [`draw_comparison`]; [`Overlay`] for other combinations |
 //! | [`patches`] | [`Patches`]: which patches a model reads, with their values |
+//! | [`levels`] | [`LevelSheet`]: what a model that reads from coarse to fine has looked at |
 //! | [`heat`] | [`draw_heat`]: values on a [`Grid`] over a picture, with a colour bar |
 //! | [`sheet`] | [`Sheet`]: many pictures with captions on one page |
 //! | [`chart`] | [`Chart`]: lines, scatter, bars, reliability; as SVG and as PNG |
@@ -51,6 +52,7 @@ pub mod grid;
 pub mod grounding;
 pub mod heat;
 mod labels;
+pub mod levels;
 pub mod masks;
 pub mod painter;
 pub mod patches;
@@ -67,6 +69,7 @@ pub use colormap::ColorMap;
 pub use grid::{Grid, GridError};
 pub use grounding::{Mark, Overlay, Style, draw_comparison, draw_prediction, draw_truth};
 pub use heat::{HeatStyle, ValueRange, draw_heat};
+pub use levels::{LevelError, LevelSheet, LevelView};
 pub use masks::MaskStyle;
 pub use painter::{Painter, Stroke, TextStyle};
 pub use patches::{PatchStyle, Patches};

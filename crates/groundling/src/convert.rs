@@ -4,6 +4,8 @@ use burn::tensor::Device;
 use groundling_models::contract::{ConfigError, System};
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Report, plan};
 
+use crate::{BundleError, DeviceError};
+
 /// Why a checkpoint was not converted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,9 +35,31 @@ pub enum ConvertError {
         /// A name of the checkpoint.
         first: String,
     },
+    /// There is no such system.
+    #[error("there is no system {found:?}; this version has {}", known.join(", "))]
+    UnknownSystem {
+        /// What was asked for.
+        found: String,
+        /// The systems there are.
+        known: Vec<&'static str>,
+    },
+    /// The configuration is none of the system.
+    #[error("this is no configuration of {system}: {source}")]
+    NoConfig {
+        /// The system.
+        system: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The CPU is not part of this build.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The checkpoint cannot be read or does not fit.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The folder of weights cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
 }
 
 impl ConvertError {
@@ -47,7 +71,10 @@ impl ConvertError {
             Self::NoLayout { .. } => {
                 Some("this may be a checkpoint of another system; name a layout to see what does not fit".to_owned())
             }
-            Self::Config(_) => None,
+            Self::UnknownSystem { .. } => Some("`groundling models` lists the systems".to_owned()),
+            Self::Device(error) => Some(error.hint()),
+            Self::Bundle(error) => error.hint(),
+            Self::Config(_) | Self::NoConfig { .. } => None,
         }
     }
 }

@@ -214,6 +214,12 @@ impl Grounder {
         self.reading(phrase);
     }
 
+    /// Drops the phrases that are kept: for measurements.
+    pub fn forget_phrases(&self) {
+        let fresh = Recent::new(self.shared.settings.kept_phrases);
+        *self.shared.phrases.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+
     /// Phrases that are kept at the moment.
     pub fn kept_phrases(&self) -> usize {
         self.shared.phrases.lock().unwrap_or_else(PoisonError::into_inner).len()

@@ -1,10 +1,15 @@
-//! From the name of a system to its type.
+//! From the name of a system to its type: the one place of this crate that lists systems.
+
+use std::path::{Path, PathBuf};
 
 use groundling_core::ModelIdentity;
 use groundling_models::contract::System;
-use groundling_models::scanformer::ScanFormer;
+use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
+use groundling_nn::checkpoint::{Checkpoint, Precision, Report};
+use serde_json::Value;
 
-use crate::{Bundle, BundleError, GroundError, Grounder, Settings};
+use crate::convert::{Conversion, ConvertError};
+use crate::{Bundle, BundleError, Description, DeviceChoice, GroundError, Grounder, Settings};
 
 /// The systems of this version, by name.
 pub const NAMES: &[&str] = &[ScanFormer::NAME];
@@ -30,4 +35,120 @@ where
     let manifest = bundle.manifest();
     let identity = ModelIdentity { name: manifest.name.clone(), hash: manifest.weights.sha256.clone() };
     Ok(Grounder::from_model(bundle.load::<M>(&device)?, identity, settings))
+}
+
+/// The configuration of a preset, as JSON; `None` if there is no such system or preset.
+pub fn preset(system: &str, name: &str) -> Option<Value> {
+    match system {
+        ScanFormer::NAME => serde_json::to_value(ScanFormerConfig::preset(name)?).ok(),
+        _ => None,
+    }
+}
+
+/// A model with random weights, for measurements. The same seed gives the same weights.
+///
+/// # Errors
+/// If there is no such system, the configuration is none of it, or the device is not there.
+pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Result<Grounder, GroundError> {
+    fn of<M>(config: Value, seed: u64, settings: Settings) -> Result<Grounder, GroundError>
+    where
+        M: System + Sync + 'static,
+        M::Phrase: Sync + 'static,
+        M::View: Sync + 'static,
+    {
+        let place = || PathBuf::from("<random weights>");
+        let config = serde_json::from_value(config).map_err(|source| BundleError::BadConfig {
+            path: place(),
+            system: M::NAME,
+            source,
+        })?;
+        let device = settings.device.open()?;
+        device.seed(seed);
+        let model = M::init(&config, &device).map_err(|source| BundleError::Contradiction { path: place(), source })?;
+        let identity = ModelIdentity { name: format!("{} with random weights", M::NAME), hash: format!("seed {seed}") };
+        Ok(Grounder::from_model(model, identity, settings))
+    }
+    match system {
+        ScanFormer::NAME => of::<ScanFormer>(config, seed, settings),
+        found => {
+            let (path, found, known) = (PathBuf::from("<random weights>"), found.to_owned(), NAMES.to_vec());
+            Err(BundleError::UnknownSystem { path, found, known }.into())
+        }
+    }
+}
+
+/// A checkpoint of another program, and what shall become of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Import<'a> {
+    /// Name of the system.
+    pub system: &'a str,
+    /// Configuration of the model, as JSON.
+    pub config: &'a Value,
+    /// The checkpoint.
+    pub checkpoint: &'a Checkpoint,
+    /// Name of its layout; told by its names if there is none.
+    pub layout: Option<&'a str>,
+    /// Seed of the parameters that the checkpoint lacks.
+    pub seed: u64,
+}
+
+/// What became of a checkpoint.
+#[derive(Debug)]
+pub struct Imported {
+    /// Name of its layout.
+    pub layout: &'static str,
+    /// Whose files look so.
+    pub about: &'static str,
+    /// What went where.
+    pub report: Report,
+    /// The folder written; `None` for a look beforehand.
+    pub bundle: Option<Bundle>,
+}
+
+impl Import<'_> {
+    /// Matches names and shapes and writes nothing. A checkpoint that does not fit is no error: its report says so.
+    ///
+    /// # Errors
+    /// If there is no such system or layout, or the configuration is none of the system.
+    pub fn plan(&self) -> Result<Imported, ConvertError> {
+        match self.system {
+            ScanFormer::NAME => self.run::<ScanFormer>(None),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    /// Converts the checkpoint and writes it as a folder of weights.
+    ///
+    /// # Errors
+    /// As [`Import::plan`], and if the checkpoint does not fit, cannot be read, or the folder cannot be written.
+    pub fn write(
+        &self,
+        folder: &Path,
+        description: &Description,
+        precision: Precision,
+    ) -> Result<Imported, ConvertError> {
+        match self.system {
+            ScanFormer::NAME => self.run::<ScanFormer>(Some((folder, description, precision))),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    fn run<M: System>(&self, to: Option<(&Path, &Description, Precision)>) -> Result<Imported, ConvertError> {
+        let config = serde_json::from_value(self.config.clone())
+            .map_err(|source| ConvertError::NoConfig { system: M::NAME, source })?;
+        let device = DeviceChoice::Cpu.open()?;
+        device.seed(self.seed);
+        let conversion = Conversion::<M>::plan(&config, self.checkpoint, self.layout, &device)?;
+        let (layout, about) = (conversion.layout, conversion.about);
+        let Some((folder, description, precision)) = to else {
+            return Ok(Imported { layout, about, report: conversion.report().clone(), bundle: None });
+        };
+        let (model, report) = conversion.load()?;
+        let bundle = Bundle::write(folder, &model, description, precision)?;
+        Ok(Imported { layout, about, report, bundle: Some(bundle) })
+    }
+
+    fn unknown(&self) -> ConvertError {
+        ConvertError::UnknownSystem { found: self.system.to_owned(), known: NAMES.to_vec() }
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use groundling_core::TargetCount;
 use groundling_data::DataSource;
 use groundling_eval::coco::{self, CocoOptions, json};
 use groundling_eval::records::{
@@ -12,17 +13,24 @@ use groundling_eval::{BootstrapOptions, EvalOptions, Protocol, Report, compare, 
 use groundling_viz::{Chart, Plot, ReliabilityBin, ReliabilityPlot, write_atomically, write_png};
 
 use super::samples;
-use crate::flags::{Eval, Format};
+use crate::flags::{Eval, Format, TargetsName};
 use crate::{Outcome, output, progress};
 
-pub(crate) fn run(flags: &Eval, format: Format) -> anyhow::Result<Outcome> {
-    let protocol: Protocol = flags.protocol.parse()?;
-    if let (Protocol::Coco(kind), true) = (protocol, is_json(&flags.predictions) && is_json(Path::new(&flags.truth))) {
-        let report = coco_report(flags, kind)?;
+pub(crate) fn run(flags: &Eval, format: Format, quiet: bool) -> anyhow::Result<Outcome> {
+    if let Some(source) = &flags.data {
+        return super::evaluate::run(flags, source, format, quiet);
+    }
+    // The parser demands all three where there is no `--data`.
+    let (Some(predictions), Some(truth), Some(name)) = (&flags.predictions, &flags.truth, &flags.protocol) else {
+        bail!("`eval` needs --data, or --predictions, --truth and --protocol");
+    };
+    let protocol: Protocol = name.parse()?;
+    if let (Protocol::Coco(kind), true) = (protocol, is_json(predictions) && is_json(Path::new(truth))) {
+        let report = coco_report(flags, predictions, Path::new(truth), kind)?;
         output::result(format, &report, || report.to_table())?;
         return Ok(Outcome::Done);
     }
-    let truths = truths(flags)?;
+    let truths = truths(flags, truth, protocol)?;
     let policy = if flags.missing_as_wrong { MissingPolicy::CountAsWrong } else { MissingPolicy::Refuse };
     let samples = |path: &Path| -> anyhow::Result<Vec<Sample>> {
         let predictions = read_predictions_file(path, &ReadLimits::default())?;
@@ -30,7 +38,7 @@ pub(crate) fn run(flags: &Eval, format: Format) -> anyhow::Result<Outcome> {
     };
     tracing::info!("{} truths, protocol {protocol}", truths.len());
     let options = options(flags);
-    let first = samples(&flags.predictions)?;
+    let first = samples(predictions)?;
     if let Some(other) = &flags.compare {
         let comparison = compare(protocol, &first, &samples(other)?, &options)?;
         output::result(format, &comparison, || comparison.to_table())?;
@@ -48,7 +56,7 @@ fn is_json(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
 }
 
-fn options(flags: &Eval) -> EvalOptions {
+pub(super) fn options(flags: &Eval) -> EvalOptions {
     let bootstrap = BootstrapOptions::default();
     let seed = flags.seed.unwrap_or(bootstrap.seed);
     let bootstrap = BootstrapOptions { resamples: flags.resamples, seed, ..bootstrap };
@@ -56,27 +64,28 @@ fn options(flags: &Eval) -> EvalOptions {
 }
 
 /// A file of truth records if there is one of that name, else a data source.
-fn truths(flags: &Eval) -> anyhow::Result<Vec<TruthRecord>> {
-    let path = Path::new(&flags.truth);
+fn truths(flags: &Eval, truth: &str, protocol: Protocol) -> anyhow::Result<Vec<TruthRecord>> {
+    let path = Path::new(truth);
     if path.is_file() {
         return Ok(read_truths_file(path, &ReadLimits::default())?);
     }
-    let source: DataSource = flags
-        .truth
-        .parse()
-        .with_context(|| format!("{:?} is neither a file of truth records nor a data source", flags.truth))?;
+    let source: DataSource =
+        truth.parse().with_context(|| format!("{truth:?} is neither a file of truth records nor a data source"))?;
     let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
-    samples::truths(&source, flags.masks.into(), seed, &progress::bar(true, 0, ""))
+    let mut truths = samples::truths(&source, flags.masks.into(), seed, &progress::bar(true, 0, ""))?;
+    if flags.targets.unwrap_or(super::evaluate::usual_targets(protocol)) == TargetsName::One {
+        truths.retain(|truth| truth.source == TargetCount::One);
+    }
+    Ok(truths)
 }
 
-fn coco_report(flags: &Eval, kind: coco::IouKind) -> anyhow::Result<Report> {
+fn coco_report(flags: &Eval, predictions: &Path, truth: &Path, kind: coco::IouKind) -> anyhow::Result<Report> {
     if flags.compare.is_some() {
         bail!("--compare works on prediction records, not on COCO results");
     }
     let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
-    let truth_path = Path::new(&flags.truth);
-    let truth = json::parse_truth(&read(truth_path)?, truth_path, kind)?;
-    let results = json::parse_results(&read(&flags.predictions)?, &flags.predictions, &truth, kind)?;
+    let truth = json::parse_truth(&read(truth)?, truth, kind)?;
+    let results = json::parse_results(&read(predictions)?, predictions, &truth, kind)?;
     let evaluation = coco::evaluate(&truth, &results, CocoOptions::new(kind))?;
     Ok(Report::of_coco(kind, truth.images.len(), &evaluation))
 }

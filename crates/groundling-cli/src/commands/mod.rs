@@ -1,8 +1,13 @@
 //! What the commands do. Each takes its arguments as typed, turns them into what the libraries need, and prints a result.
 
+mod bench;
+mod convert;
 mod data;
+mod doctor;
 mod eval;
+mod evaluate;
 mod ground;
+mod models;
 mod samples;
 mod train;
 
@@ -14,12 +19,16 @@ use crate::flags::{Command, Data, Flags, Format};
 pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
     let format = if flags.json { Format::Json } else { flags.format };
     match flags.command {
-        Command::Ground(ground) => ground::run(&ground, format),
+        Command::Ground(ground) => ground::run(&ground, format, flags.quiet),
         Command::Data(Data::Make(make)) => data::make(&make, format, flags.quiet),
         Command::Data(Data::Check { path }) => data::check(&path, format),
         Command::Data(Data::Sheet(sheet)) => data::sheet(&sheet, format),
         Command::Data(Data::Truth(truth)) => data::truth(&truth, flags.quiet),
-        Command::Eval(eval) => eval::run(&eval, format),
+        Command::Eval(eval) => eval::run(&eval, format, flags.quiet),
+        Command::Models(models) => models::run(&models, format),
+        Command::Convert(convert) => convert::run(&convert, format),
+        Command::Bench(bench) => bench::run(&bench, format),
+        Command::Doctor(doctor) => doctor::run(&doctor, format),
         Command::Train(train) => train::run(&train, format, flags.quiet),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Flags::command(), "groundling", &mut std::io::stdout());

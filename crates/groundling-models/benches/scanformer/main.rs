@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod cases;
+// The other program's memory is no question here.
+#[allow(dead_code)]
 #[path = "../../../groundling-kernels/benches/kernels/peer.rs"]
 mod peer;
 

@@ -1,12 +1,18 @@
 //! Between arrays of the fixtures and tensors, and modules filled by the names of the reference.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use groundling_core::{BoxCxcywh, ContentRect, Unit};
 use groundling_nn::checkpoint::{Checkpoint, StoredTensor, load_into, parameters};
 use groundling_testkit::{Array, Case};
+
+/// The generator of the device is one for all threads: who seeds it and draws holds this meanwhile.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An array as a tensor.
 pub(crate) fn tensor<const D: usize>(array: &Array, device: &Device) -> Tensor<D> {

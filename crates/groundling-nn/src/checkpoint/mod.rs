@@ -48,7 +48,7 @@ mod tensor;
 pub use error::CheckpointError;
 pub use file::{Checkpoint, Format, Weights};
 pub use limits::Limits;
-pub use module::{ParameterInfo, gradients, parameters};
+pub use module::{ParameterInfo, gradients, initialise, parameters};
 pub use pieces::Piece;
 pub use plan::{Plan, destinations, load_into, plan};
 pub use report::{Report, WrongShape};

@@ -176,6 +176,28 @@ pub fn parameters<M: Module>(module: &M) -> Vec<ParameterInfo> {
     targets.found.into_iter().map(|Target { name, shape, .. }| ParameterInfo { name, shape }).collect()
 }
 
+/// Draws the values of all parameters that have none yet, in the order of the module's fields.
+///
+/// Parameters are drawn at their first use otherwise, from the generator of the device: numbers drawn later then depend on whether the
+/// module was new or loaded.
+pub fn initialise<M: Module>(module: &M) {
+    struct Draw;
+    impl ModuleVisitor for Draw {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let _ = param.val();
+        }
+
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+            let _ = param.val();
+        }
+
+        fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+            let _ = param.val();
+        }
+    }
+    module.visit(&mut Draw);
+}
+
 /// The gradients of a module, in the layout of a file; parameters without one are left out.
 pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<(ParameterInfo, Vec<f32>)> {
     struct Collect<'a> {

@@ -1,0 +1,258 @@
+//! What holds for every system: run over the whole catalogue, small models in full, large ones where it is cheap.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use groundling_core::{BoxCxcywh, ContentRect};
+use groundling_models::catalog::{self, AnyConfig, DescriptionError, ModelSpec};
+use groundling_models::contract::{Batch, GroundOptions, Grounded, SampleTruth, System, TruthObject};
+use groundling_models::scanformer::ScanFormer;
+use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, gradients, initialise, load_into, parameters, save};
+use groundling_testkit::scratch;
+
+use crate::support;
+
+/// Models that a test can afford to run.
+fn small() -> Vec<ModelSpec> {
+    let small: Vec<_> = catalog::all().into_iter().filter(|spec| spec.parameters < 8_000_000).collect();
+    assert!(!small.is_empty());
+    small
+}
+
+/// Calls a function of the system of each small model.
+macro_rules! for_each_small {
+    ($test:ident) => {
+        let _alone = support::alone();
+        for spec in small() {
+            match &spec.config {
+                AnyConfig::ScanFormer(config) => $test::<ScanFormer>(config, spec.name),
+                other => panic!("no suite for {}", other.system()),
+            }
+        }
+    };
+}
+
+fn model<M: System>(config: &M::Config, device: &Device) -> M {
+    device.seed(11);
+    let model = M::init(config, device).unwrap();
+    initialise(&model);
+    model
+}
+
+/// Two pictures and two phrases of different sizes.
+fn inputs<M: System>(config: &M::Config, device: &Device) -> (Tensor<4>, [ContentRect; 2], [Vec<u32>; 2]) {
+    let spec = M::input(config);
+    let side = spec.side;
+    device.seed(5);
+    let contents = [
+        ContentRect { top: 0, left: 0, height: side, width: side * 5 / 8 },
+        ContentRect { top: 3, left: 5, height: side / 2, width: side - 7 },
+    ];
+    let canvases = Tensor::<4>::random([2, 3, side as usize, side as usize], Distribution::Uniform(-1.0, 1.0), device);
+    let canvases =
+        contents.iter().enumerate().map(|(index, &content)| masked(canvases.clone().narrow(0, index, 1), content));
+    let phrases = [vec![101, 2417, 4524, 102], vec![101, 1996, 2187, 2304, 2604, 102]];
+    (Tensor::cat(canvases.collect(), 0), contents, phrases)
+}
+
+/// Zeros outside the content.
+fn masked(canvas: Tensor<4>, content: ContentRect) -> Tensor<4> {
+    let [top, left] = [content.top as usize, content.left as usize];
+    let [bottom, right] = [top + content.height as usize, left + content.width as usize];
+    let inside = canvas.clone().slice([0..1, 0..3, top..bottom, left..right]);
+    canvas.zeros_like().slice_assign([0..1, 0..3, top..bottom, left..right], inside)
+}
+
+fn batch<M: System>(config: &M::Config, device: &Device, padding: usize) -> (Batch, Vec<SampleTruth>) {
+    let (canvases, contents, phrases) = inputs::<M>(config, &Device::flex());
+    let length = phrases.iter().map(Vec::len).max().unwrap() + padding;
+    let ids: Vec<i64> =
+        phrases.iter().flat_map(|ids| (0..length).map(|index| ids.get(index).map_or(0, |&id| i64::from(id)))).collect();
+    let canvases = Tensor::from_data(canvases.into_data(), device);
+    let ids = Tensor::<1, Int>::from_data(ids.as_slice(), device).reshape([2, length]);
+    let truth = |bbox| {
+        let object = TruthObject { bbox, class: Some(1), is_target: true };
+        SampleTruth { bbox: Some(bbox), objects: vec![object], mask: None }
+    };
+    let truths = vec![truth(BoxCxcywh::new(0.3, 0.4, 0.2, 0.3)), truth(BoxCxcywh::new(0.5, 0.2, 0.4, 0.1))];
+    (Batch { canvases, contents: contents.to_vec(), ids, lengths: phrases.iter().map(Vec::len).collect() }, truths)
+}
+
+fn ground<M: System>(model: &M, options: &GroundOptions) -> Vec<Grounded> {
+    let (canvases, contents, phrases) = inputs::<M>(model.config(), &Device::flex());
+    let views: Vec<_> =
+        (0..2).map(|index| model.read_canvas(canvases.clone().narrow(0, index, 1), contents[index])).collect();
+    let phrases: Vec<_> = phrases.iter().map(|ids| model.read_phrase(ids)).collect();
+    phrases.iter().zip(&views).map(|(phrase, view)| model.ground(phrase, view, options).unwrap()).collect()
+}
+
+fn same(one: &[Grounded], two: &[Grounded], tolerance: f64, what: &str) {
+    assert_eq!(one.len(), two.len());
+    for (one, two) in one.iter().zip(two) {
+        assert_eq!(one.targets.len(), two.targets.len(), "{what}");
+        for (one, two) in one.targets.iter().zip(&two.targets) {
+            let (a, b) = (one.bbox.to_array(), two.bbox.to_array());
+            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance), "{what}: {a:?} {b:?}");
+        }
+        assert_eq!((one.flops, one.dense_flops), (two.flops, two.dense_flops), "{what}");
+    }
+}
+
+#[test]
+fn the_catalogue_is_what_it_says() {
+    let all = catalog::all();
+    assert!(all.len() >= 3, "the catalogue shrank");
+    let names: BTreeSet<_> = all.iter().map(|spec| spec.name).collect();
+    assert_eq!(names.len(), all.len());
+    for spec in &all {
+        assert_eq!(catalog::find(spec.name).as_ref(), Some(spec));
+        assert_eq!(spec.name, format!("{}-{}", spec.config.system(), spec.preset.replace('_', "-")));
+        let parameters = spec.config.parameters(&Device::flex()).unwrap();
+        let count: usize = parameters.iter().map(|info| info.shape.iter().product::<usize>()).sum();
+        assert_eq!(count, spec.parameters, "{}", spec.name);
+        let AnyConfig::ScanFormer(config) = &spec.config else { continue };
+        let grids: Vec<usize> = (0..config.levels).map(|level| config.grid(level).pow(2)).collect();
+        assert_eq!(config.dense_flops(11, &grids), spec.dense_flops, "{}", spec.name);
+        let input = spec.config.input();
+        assert!(input.side > 0 && input.max_ids >= 2 && input.vocabulary > 102);
+    }
+}
+
+#[test]
+fn configurations_survive_their_file() {
+    for spec in catalog::all() {
+        let json = spec.config.to_json().unwrap();
+        let read = |json: &str| AnyConfig::from_json(spec.config.system(), json);
+        assert_eq!(read(&json).unwrap(), spec.config);
+        assert!(matches!(read(&json.replacen('{', "{\"colour\": 1,", 1)), Err(DescriptionError::Json { .. })));
+        assert!(matches!(read("{}"), Err(DescriptionError::Json { .. })));
+        assert!(matches!(AnyConfig::from_json("cubism", &json), Err(DescriptionError::System { .. })));
+    }
+    let broken = AnyConfig::ScanFormer(groundling_models::scanformer::ScanFormerConfig {
+        heads: 5,
+        ..groundling_models::scanformer::ScanFormerConfig::tiny()
+    });
+    let error = AnyConfig::from_json("scanformer", &broken.to_json().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("heads is 5"), "{error}");
+}
+
+#[test]
+fn answers_are_boxes_of_the_canvas() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let model: M = model(config, &Device::flex());
+        for grounded in ground(&model, &GroundOptions::default()) {
+            assert!(!grounded.targets.is_empty(), "{name}");
+            for target in &grounded.targets {
+                assert!(target.bbox.to_array().iter().all(|value| (0.0..=1.0).contains(value)), "{name}: {target:?}");
+                assert!((0.0..=1.0).contains(&target.score), "{name}: {target:?}");
+            }
+            assert!(grounded.flops > 0 && grounded.flops <= grounded.dense_flops, "{name}");
+        }
+    }
+    for_each_small!(check);
+}
+
+#[test]
+fn a_batch_equals_its_singles() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let model: M = model(config, &Device::flex());
+        let (canvases, contents, phrases) = inputs::<M>(config, &Device::flex());
+        let views: Vec<_> =
+            (0..2).map(|index| model.read_canvas(canvases.clone().narrow(0, index, 1), contents[index])).collect();
+        let phrases: Vec<_> = phrases.iter().map(|ids| model.read_phrase(ids)).collect();
+        let options = GroundOptions::default();
+        let pairs: Vec<_> = phrases.iter().flat_map(|phrase| views.iter().map(move |view| (phrase, view))).collect();
+        let together = model.ground_batch(&pairs, &options).unwrap();
+        let apart: Vec<_> = pairs.iter().map(|(phrase, view)| model.ground(phrase, view, &options).unwrap()).collect();
+        same(&together, &apart, 1e-5, name);
+        assert!(model.ground_batch(&[], &options).unwrap().is_empty());
+    }
+    for_each_small!(check);
+}
+
+#[test]
+fn rearranged_weights_answer_alike() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let mut model: M = model(config, &Device::flex());
+        let before = ground(&model, &GroundOptions::default());
+        model.prepare_inference();
+        same(&ground(&model, &GroundOptions::default()), &before, 1e-5, name);
+    }
+    for_each_small!(check);
+}
+
+#[test]
+fn files_give_the_model_back() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let path = scratch(&format!("contract-{name}")).join("model.safetensors");
+        let one: M = model(config, &Device::flex());
+        let before = ground(&one, &GroundOptions::default());
+        save(&one, &path, Precision::F32, &BTreeMap::new()).unwrap();
+        let checkpoint = Checkpoint::open(&path, &Limits::default()).unwrap();
+        Device::flex().seed(99);
+        let (two, report) = load_into(M::init(config, &Device::flex()).unwrap(), &checkpoint, &[]).unwrap();
+        assert!(report.is_complete() && report.renamed.is_empty(), "{report}");
+        same(&ground(&two, &GroundOptions::default()), &before, 0.0, name);
+    }
+    for_each_small!(check);
+}
+
+#[test]
+fn nothing_under_padding_matters() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let device = Device::flex().autodiff();
+        let model: M = model(config, &device);
+        let loss = |padding: usize| {
+            let (batch, truths) = batch::<M>(config, &device, padding);
+            device.seed(3);
+            model.losses(&batch, &truths, &M::Criterion::default()).total.into_scalar::<f32>()
+        };
+        let (one, two) = (loss(0), loss(5));
+        assert!((one - two).abs() < 1e-5 * one.abs(), "{name}: {one} {two}");
+    }
+    for_each_small!(check);
+}
+
+#[test]
+fn every_parameter_gets_a_gradient() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let device = Device::flex().autodiff();
+        let model: M = model::<M>(config, &device).for_training(&M::Criterion::default()).unwrap();
+        let (batch, truths) = batch::<M>(config, &device, 0);
+        device.seed(3);
+        let losses = model.losses(&batch, &truths, &M::Criterion::default());
+        let total = losses.total.clone().into_scalar::<f32>();
+        assert!(total.is_finite() && total > 0.0, "{name}: {total}");
+        let names: BTreeSet<&String> = losses.terms.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), losses.terms.len(), "{name}: a term twice");
+        for (term, value) in &losses.terms {
+            assert!(!value.is_autodiff() && value.clone().into_scalar::<f32>().is_finite(), "{name}: {term}");
+        }
+        let found = gradients(&model, &losses.total.backward());
+        assert_eq!(found.len(), parameters(&model).len(), "{name}: parameters without a gradient");
+        for (info, values) in found {
+            assert!(values.iter().all(|value| value.is_finite()), "{name}: {}", info.name);
+            // What starts at zero passes no gradient to what is before it.
+            if !info.name.starts_with("pse.fc1") {
+                assert!(values.iter().any(|&value| value != 0.0), "{name}: {}", info.name);
+            }
+        }
+    }
+    for_each_small!(check);
+}
+
+#[test]
+fn the_seed_decides_everything() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let device = Device::flex().autodiff();
+        let loss = |seed: u64| {
+            let model: M = model(config, &device);
+            let (batch, truths) = batch::<M>(config, &device, 0);
+            device.seed(seed);
+            model.losses(&batch, &truths, &M::Criterion::default()).total.into_scalar::<f32>()
+        };
+        assert_eq!(loss(1), loss(1), "{name}");
+        assert_ne!(loss(1), loss(2), "{name}: noise that does not depend on the seed");
+    }
+    for_each_small!(check);
+}

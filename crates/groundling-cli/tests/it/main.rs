@@ -3,3 +3,4 @@
 
 mod formats;
 mod program;
+mod train;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use groundling_core::ModelIdentity;
 use groundling_models::contract::System;
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
-use groundling_nn::checkpoint::{Checkpoint, Precision, Report};
+use groundling_nn::checkpoint::{Checkpoint, Precision, Report, initialise};
 use serde_json::Value;
 
 use crate::convert::{Conversion, ConvertError};

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod formats;
+mod model;
 mod program;

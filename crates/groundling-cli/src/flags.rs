@@ -1,6 +1,7 @@
 //! Arguments as they are typed.
 
 mod model;
+pub(crate) mod train;
 
 use std::path::PathBuf;
 
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Look for what keeps this program from working well; exit code 1 if something is wrong.
     Doctor(Doctor),
+    /// Train a model by a recipe; a run that was interrupted goes on where it was.
+    Train(train::Train),
     /// Print a script that completes commands in a shell.
     Completions {
         /// The shell.

@@ -58,14 +58,21 @@ pub fn all() -> Vec<ModelSpec> {
         dense_flops,
     };
     vec![
-        scanformer("scanformer-tiny", "tiny", ScanFormerConfig::tiny(), "for tests and experiments", 0, 0),
+        scanformer(
+            "scanformer-tiny",
+            "tiny",
+            ScanFormerConfig::tiny(),
+            "for tests and experiments",
+            1_564_952,
+            21_604_992,
+        ),
         scanformer(
             "scanformer-small",
             "small",
             ScanFormerConfig::small(),
             "for a laptop's processor; the default model",
-            0,
-            0,
+            5_683_080,
+            808_173_568,
         ),
         scanformer(
             "scanformer-vilt-b",

@@ -9,6 +9,7 @@ mod evaluate;
 mod ground;
 mod models;
 mod samples;
+mod train;
 
 use clap::CommandFactory;
 
@@ -28,6 +29,7 @@ pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
         Command::Convert(convert) => convert::run(&convert, format),
         Command::Bench(bench) => bench::run(&bench, format),
         Command::Doctor(doctor) => doctor::run(&doctor, format),
+        Command::Train(train) => train::run(&train, format, flags.quiet),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Flags::command(), "groundling", &mut std::io::stdout());
             Ok(Outcome::Done)

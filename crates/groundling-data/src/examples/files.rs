@@ -65,6 +65,10 @@ impl FileExamples {
         self.phrase_count
     }
 
+    pub(super) fn phrase_counts(&self) -> Vec<usize> {
+        self.pictures.iter().map(|entry| entry.samples.len()).collect()
+    }
+
     pub(super) fn skipped(&self) -> &[String] {
         &self.skipped
     }

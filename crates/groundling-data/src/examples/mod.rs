@@ -241,6 +241,14 @@ impl Examples {
         }
     }
 
+    /// How many phrases each picture has; `None` if that is known only after generating them.
+    pub fn phrase_counts(&self) -> Option<Vec<usize>> {
+        match &self.kind {
+            Kind::Generated(_) => None,
+            Kind::Files(files) => Some(files.phrase_counts()),
+        }
+    }
+
     /// Names of the classes of objects, in the order of the source's category ids.
     pub fn classes(&self) -> &[String] {
         &self.classes

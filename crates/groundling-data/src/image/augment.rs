@@ -201,6 +201,8 @@ pub struct GrounderRecipe {
     pub crop_sides: (u32, u32),
     /// When a crop is taken.
     pub crop_rule: CropRule,
+    /// How many of the scene's first boxes a crop must keep; the others may be cut away, and are empty then.
+    pub crop_keeps: usize,
     /// Probability of colour jitter.
     pub jitter_probability: f64,
     /// Its strength.
@@ -221,6 +223,7 @@ impl GrounderRecipe {
             crop_short_sides: [400, 500, 600].map(scaled).to_vec(),
             crop_sides: (scaled(384), scaled(600)),
             crop_rule: CropRule::KeepsIou(0.5),
+            crop_keeps: usize::MAX,
             jitter_probability: 0.8,
             jitter_strength: 0.4,
             mirror_probability: 0.5,
@@ -259,7 +262,7 @@ impl GrounderRecipe {
             let left = rng.between(0, size.width() - width);
             let top = rng.between(0, size.height() - height);
             let Ok(crop) = ImageSize::new(height, width) else { continue };
-            if scene.boxes.iter().all(|bbox| self.accepts(*bbox, top, left, crop)) {
+            if scene.boxes.iter().take(self.crop_keeps).all(|bbox| self.accepts(*bbox, top, left, crop)) {
                 return scene.cropped(top, left, crop);
             }
         }

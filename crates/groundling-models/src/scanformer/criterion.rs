@@ -1,13 +1,13 @@
 //! What training minimises.
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 use groundling_core::BoxCxcywh;
 use groundling_nn::losses::{Denominator, box_l1, giou, iou};
 use serde::{Deserialize, Serialize};
 
 use super::training::Trained;
 use super::{ScanFormer, ScanFormerConfig, geometry};
-use crate::contract::{ConfigError, Losses, SampleTruth};
+use crate::contract::{ConfigError, Losses, SampleTruth, TruthObject};
 
 /// Smallest area that the GIoU divides by.
 const LEAST_AREA: f64 = 1e-9;
@@ -32,6 +32,12 @@ pub struct Criterion {
     /// Auxiliary: of a cross-entropy of the class of the smallest object at each patch's centre, objects and background weighing half
     /// each. Read where the target is.
     pub patch_classes: f64,
+    /// Auxiliary: of the box losses, with the weights of the level, of what the box head reads from patches whose centre lies on an
+    /// object, against the smallest such object. Read where the target is.
+    pub patch_boxes: f64,
+    /// Auxiliary: of minus the logarithm of the share of its attention to the level's patches that the answering token gives, in the last
+    /// layer, to those that the target's box touches.
+    pub answer_attention: f64,
     /// Classes of the training set, for [`Criterion::patch_classes`].
     pub classes: usize,
     /// Auxiliary: of a binary cross-entropy of the selection values with whether the target's box touches the patch, over what could be
@@ -50,6 +56,8 @@ impl Default for Criterion {
             dense: false,
             target_patches: 0.0,
             patch_classes: 0.0,
+            patch_boxes: 0.0,
+            answer_attention: 0.0,
             classes: 0,
             guided_selection: 0.0,
         }
@@ -72,6 +80,8 @@ impl Criterion {
             ("lambda_sparse", self.lambda_sparse),
             ("target_patches", self.target_patches),
             ("patch_classes", self.patch_classes),
+            ("patch_boxes", self.patch_boxes),
+            ("answer_attention", self.answer_attention),
             ("guided_selection", self.guided_selection),
         ] {
             if !(weight.is_finite() && weight >= 0.0) {
@@ -180,6 +190,13 @@ fn auxiliary_losses(
         let loss = touched.cross_entropy(choice.values.clone()) * choice.gate.clone();
         sum.add("guide", level, criterion.guided_selection, loss.sum());
     }
+    if criterion.answer_attention > 0.0 {
+        let loss = answer_attention_loss(model, trained, truths, level);
+        sum.add("attention", level, criterion.answer_attention, loss);
+    }
+    if criterion.patch_boxes > 0.0 {
+        patch_box_losses(model, trained, truths, criterion, level, sum);
+    }
     if criterion.target_patches == 0.0 && criterion.patch_classes == 0.0 {
         return;
     }
@@ -194,6 +211,72 @@ fn auxiliary_losses(
         let loss = (activation::log_softmax(logits, 2) * weights).sum().neg();
         sum.add("class", level, criterion.patch_classes, loss);
     }
+}
+
+/// Minus the logarithm of the share of attention that falls on the target, mean over the pairs with one.
+fn answer_attention_loss(model: &ScanFormer, trained: &Trained, truths: &[SampleTruth], level: usize) -> Tensor<1> {
+    let reading = trained.levels[level].reading.clone();
+    let layer = model.layers.last().expect("there is at least one layer");
+    let map = layer.attention_map(reading.queries, &reading.cache, reading.bias); // [B, 1, M]
+    let ([b, _, m], n) = (map.dims(), model.config.grid(level).pow(2));
+    let map = map.narrow(2, m - n, n).reshape([b, n]);
+    let (mut inside, mut weights) = (Vec::with_capacity(b * n), vec![0.0f32; b]);
+    for (row, truth) in truths.iter().enumerate() {
+        let shares = truth.bbox.map(|bbox| geometry::coverage(&model.config, level, bbox)).unwrap_or(vec![0.0; n]);
+        weights[row] = f32::from(u8::from(truth.bbox.is_some()));
+        inside.extend(shares.into_iter().map(|share| f32::from(u8::from(share > 0.0))));
+    }
+    let count = weights.iter().sum::<f32>().max(1.0);
+    let device = trained.boxes.device();
+    let inside = Tensor::<2>::from_data(TensorData::new(inside, [b, n]), &device);
+    let weights = Tensor::<2>::from_data(TensorData::new(weights, [b, 1]), &device).div_scalar(count);
+    let hit = (map.clone() * inside).sum_dim(1) / map.sum_dim(1).add_scalar(LEAST_AREA);
+    (hit.add_scalar(1e-6).log() * weights).sum().neg()
+}
+
+/// The box head on patches, against the objects that lie there.
+fn patch_box_losses(
+    model: &ScanFormer,
+    trained: &Trained,
+    truths: &[SampleTruth],
+    criterion: &Criterion,
+    level: usize,
+    sum: &mut Sum,
+) {
+    let centres = geometry::centres(&model.config, level);
+    let n = centres.len();
+    let (mut rows, mut boxes) = (Vec::<i64>::new(), Vec::<f32>::new());
+    for (row, truth) in truths.iter().enumerate() {
+        let valid = &trained.levels[level].valid_host[row * n..(row + 1) * n];
+        for (index, centre) in centres.iter().enumerate().filter(|(index, _)| valid[*index]) {
+            if let Some(object) = object_at(truth, centre) {
+                rows.push((row * n + index) as i64);
+                boxes.extend(object.bbox.to_array().map(|value| value as f32));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let (count, device) = (rows.len(), trained.boxes.device());
+    let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
+    let targets = Tensor::<2>::from_data(TensorData::new(boxes, [count, 4]), &device);
+    let tokens = trained.levels[level].patches.clone().flatten::<2>(0, 1).select(0, rows).unsqueeze();
+    let found = model.r#box.forward(model.norm.forward(tokens)).reshape([count, 4]);
+    let l1 = box_l1(found.clone(), targets.clone()).mean();
+    let apart = giou(found, targets, Denominator::AtLeast(LEAST_AREA)).neg().add_scalar(1.0).mean();
+    let loss = l1 * at(&criterion.lambda_l1, level) + apart * at(&criterion.lambda_giou, level);
+    sum.add("objects", level, criterion.patch_boxes, loss);
+}
+
+/// The smallest object at a place.
+fn object_at<'a>(truth: &'a SampleTruth, &(x, y): &(f64, f64)) -> Option<&'a TruthObject> {
+    let covers = |object: &&TruthObject| {
+        let bbox = object.bbox;
+        (x - bbox.cx).abs() * 2.0 <= bbox.width && (y - bbox.cy).abs() * 2.0 <= bbox.height
+    };
+    let area = |object: &TruthObject| object.bbox.width * object.bbox.height;
+    truth.objects.iter().filter(covers).min_by(|a, b| area(a).total_cmp(&area(b)))
 }
 
 /// Labels of a binary cross-entropy over the patches of a level, as the weights of its two logarithms. For each pair the positive
@@ -259,17 +342,10 @@ fn class_weights(
     let mut weights = vec![0.0f32; truths.len() * n * width];
     for (row, truth) in truths.iter().enumerate() {
         let valid = &trained.levels[level].valid_host[row * n..(row + 1) * n];
-        let class = |&(x, y): &(f64, f64)| -> Option<usize> {
-            let covers = |bbox: BoxCxcywh<_>| {
-                (x - bbox.cx).abs() * 2.0 <= bbox.width && (y - bbox.cy).abs() * 2.0 <= bbox.height
-            };
-            let area = |bbox: BoxCxcywh<groundling_core::Unit>| bbox.width * bbox.height;
-            let here = truth.objects.iter().filter(|object| covers(object.bbox));
-            match here.min_by(|a, b| area(a.bbox).total_cmp(&area(b.bbox))) {
-                None => Some(classes),
-                // An object without a class says nothing about its patches.
-                Some(object) => object.class.filter(|&class| class < classes),
-            }
+        let class = |centre: &(f64, f64)| match object_at(truth, centre) {
+            None => Some(classes),
+            // An object without a class says nothing about its patches.
+            Some(object) => object.class.filter(|&class| class < classes),
         };
         let found: Vec<Option<usize>> =
             centres.iter().zip(valid).map(|(centre, &valid)| class(centre).filter(|_| valid)).collect();

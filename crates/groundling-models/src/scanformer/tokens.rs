@@ -137,7 +137,7 @@ impl PlaceEmbedding {
         // Zero, so that the embedding starts as the table alone.
         fc2.weight = init::zeros([dim, dim], device);
         fc2.bias = Some(init::zeros([dim], device));
-        Self { grid: init::truncated_normal([pos_grid, pos_grid, dim], device), fc1: init::dense(3, dim, device), fc2 }
+        Self { grid: init::positions(pos_grid, dim, device), fc1: init::dense(3, dim, device), fc2 }
     }
 
     /// Embeddings of all patches of all levels, coarsest level first, each in raster order: `[sum of N, D]`.

@@ -43,6 +43,19 @@ pub struct TrainedLevel {
     pub choice: Option<Choice>,
     /// The patches as they enter the last layer, `[B, N, D]`.
     pub patches: Tensor<3>,
+    /// What the answering token reads in the last layer.
+    pub(super) reading: Reading,
+}
+
+/// The last layer's queries of the answering token, and the keys of the level and all before it, patches of the level last.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    /// `[B, 1, G, E]`.
+    pub(super) queries: Tensor<4>,
+    /// `[B, M, G, E]`.
+    pub(super) cache: Cache,
+    /// `[B, M]`.
+    pub(super) bias: Tensor<2>,
 }
 
 /// What training computed.
@@ -111,7 +124,7 @@ impl ScanFormer {
             bias = Tensor::cat(vec![bias, key_bias(with_reg.collect(), [b, 1 + n], &device)], 1);
 
             let mut x = Tensor::cat(vec![reg(), patches], 1);
-            let mut entering_last = None;
+            let (mut entering_last, mut reading) = (None, None);
             let chooses = level + 1 < config.levels && !dense;
             for (index, layer) in self.layers.iter().enumerate() {
                 let last = index + 1 == config.layers;
@@ -125,6 +138,10 @@ impl ScanFormer {
                 };
                 let passed = layer.forward(x, Some(&caches[index]), bias.clone(), wanted, projections[index].as_ref());
                 (x, caches[index]) = (passed.tokens, passed.cache);
+                if last {
+                    let (queries, cache) = (passed.queries.narrow(1, 0, 1), caches[index].clone());
+                    reading = Some(Reading { queries, cache, bias: bias.clone() });
+                }
                 if chooses && index + 1 == config.select_layer {
                     let values = self.select.forward(x.clone().narrow(1, 1, n));
                     slots = Some(heads::unfold(values, config.grid(level)));
@@ -132,7 +149,8 @@ impl ScanFormer {
             }
             answers.push(x.narrow(1, 0, 1));
             let patches = entering_last.expect("there is at least one layer");
-            levels.push(TrainedLevel { valid: valid_mask, valid_host: valid, choice, patches });
+            let reading = reading.expect("there is at least one layer");
+            levels.push(TrainedLevel { valid: valid_mask, valid_host: valid, choice, patches, reading });
         }
         let boxes = self.r#box.forward(self.norm.forward(Tensor::cat(answers, 1)));
         Trained { boxes, levels }

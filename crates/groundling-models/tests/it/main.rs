@@ -3,4 +3,5 @@
 
 mod contract;
 mod parity;
+mod scanformer;
 mod support;

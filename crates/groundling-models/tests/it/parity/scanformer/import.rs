@@ -103,3 +103,60 @@ fn siblings_load_too() {
         }
     }
 }
+
+/// The same numbers under the names of either layout are the same model.
+#[test]
+fn both_layouts_of_one_model_agree() {
+    let folder = Folder::open("scanformer");
+    let case = folder.of_kinds(&["import"], 2)[1];
+    assert_eq!(case.json["config"]["checkpoint"]["layout"], "official");
+    let config = super::config(case);
+    let model = || ScanFormer::new(&config, &Device::flex()).unwrap();
+    let official = checkpoint(case, &model());
+    let mut hf = BTreeMap::new();
+    for (name, tensor) in official.tensors() {
+        let block = |rest: &str| -> Option<(String, String)> {
+            let (index, rest) = rest.strip_prefix("transformer.blocks.")?.split_once('.')?;
+            Some((format!("vilt.encoder.layer.{index}."), rest.to_owned()))
+        };
+        if let Some((layer, rest)) = block(name) {
+            if let Some(kind) = rest.strip_prefix("attn.qkv.") {
+                let values = tensor.read_f32().unwrap();
+                let mut shape = tensor.shape().to_vec();
+                shape[0] /= 3;
+                for (part, values) in ["query", "key", "value"].into_iter().zip(values.chunks(values.len() / 3)) {
+                    let name = format!("{layer}attention.attention.{part}.{kind}");
+                    hf.insert(name, StoredTensor::from_values(shape.clone(), values.to_vec()));
+                }
+                continue;
+            }
+            let rest = rest.replace("attn.proj", "attention.output.dense").replace("norm1", "layernorm_before");
+            let rest = rest.replace("norm2", "layernorm_after").replace("mlp.fc1", "intermediate.dense");
+            hf.insert(format!("{layer}{}", rest.replace("mlp.fc2", "output.dense")), tensor.clone());
+            continue;
+        }
+        let renamed = match name.as_str() {
+            "token_type_embeddings.weight" => "vilt.embeddings.token_type_embeddings.weight".to_owned(),
+            "transformer.cls_token" => "vilt.embeddings.cls_token".to_owned(),
+            "transformer.pos_embed" => "vilt.embeddings.position_embeddings".to_owned(),
+            _ => name
+                .replace("text_embeddings.", "vilt.embeddings.text_embeddings.")
+                .replace("transformer.patch_embed.proj", "vilt.embeddings.patch_embeddings.projection")
+                .replace("transformer.norm", "vilt.layernorm"),
+        };
+        hf.insert(renamed, tensor.clone());
+    }
+    let load = |checkpoint: &Checkpoint, layout: &str| {
+        let rules = ScanFormer::layouts(&config).into_iter().find(|found| found.name == layout).unwrap().rules;
+        load_into(model(), checkpoint, &rules).unwrap().0
+    };
+    let one = values(&load(&official, "official"), "one-official");
+    let two = values(&load(&Checkpoint::from_tensors(hf), "hf"), "one-hf");
+    assert_eq!(one.tensors().len(), parameters(&model()).len());
+    for (name, tensor) in one.tensors() {
+        let pairs = tensor.read_f32().unwrap().into_iter().zip(two.tensors()[name].read_f32().unwrap());
+        // The answering token is a sum, whose terms come in another order.
+        let tolerance = if name == "reg_token" { 1e-6 } else { 0.0 };
+        assert!(pairs.map(|(a, b)| (a - b).abs()).all(|apart| apart <= tolerance), "{name}");
+    }
+}

@@ -1,0 +1,295 @@
+//! The training pass: the same as inference where nothing is random, and where its gradients go.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use groundling_core::BoxCxcywh;
+use groundling_models::contract::{Batch, SampleTruth, System};
+use groundling_models::scanformer::{Criterion, Mixing, Trained};
+use groundling_nn::checkpoint::gradients;
+
+use super::*;
+
+fn batch(device: &Device, seed: u64, padding: usize) -> Batch {
+    let images: Vec<Tensor<4>> = CONTENTS.iter().map(|&content| tensor(&canvas(content, seed))).collect();
+    let length = 7 + padding;
+    let ids: Vec<i64> =
+        IDS.iter().flat_map(|ids| (0..length).map(|index| ids.get(index).map_or(0, |&id| i64::from(id)))).collect();
+    Batch {
+        canvases: Tensor::from_data(Tensor::cat(images, 0).into_data(), device),
+        contents: CONTENTS.to_vec(),
+        ids: Tensor::<2, Int>::from_data(TensorData::new(ids, [2, length]), device),
+        lengths: IDS.map(<[u32]>::len).to_vec(),
+    }
+}
+
+fn truths() -> Vec<SampleTruth> {
+    [BoxCxcywh::new(0.3, 0.4, 0.2, 0.3), BoxCxcywh::new(0.6, 0.5, 0.3, 0.4)]
+        .map(|bbox| SampleTruth { bbox: Some(bbox), ..SampleTruth::default() })
+        .to_vec()
+}
+
+/// The same random numbers everywhere: this noise, and soft (1) or hard (0) values.
+fn mixing(device: &Device, noise: f32, mix: f32) -> Vec<Mixing> {
+    let level = |count: usize| Mixing {
+        noise: Tensor::full([2, count], noise, device).require_grad(),
+        mix: Tensor::full([2, count], mix, device),
+        nudge: Some(Tensor::zeros([2, count], device).require_grad()),
+    };
+    vec![level(16), level(64)]
+}
+
+/// A criterion of one kind of loss.
+fn only_boxes() -> Criterion {
+    Criterion { lambda_sparse: 0.0, ..Criterion::default() }
+}
+
+fn by_name(model: &ScanFormer, grads: &Gradients) -> BTreeMap<String, Vec<f32>> {
+    gradients(model, grads).into_iter().map(|(info, values)| (info.name, values)).collect()
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |most, value| most.max(value.abs()))
+}
+
+#[test]
+fn without_noise_training_is_inference() {
+    let device = Device::flex().autodiff();
+    for nested in [true, false] {
+        let config = config(nested);
+        for seed in 1..5 {
+            let model = model(&config, seed, &device);
+            let trained = model.forward_training(&batch(&device, seed, 2), &mixing(&device, 0.0, 0.0), false);
+            let plain = self::model(&config, seed, &Device::flex());
+            for which in 0..2 {
+                let grounded = ground(&plain, which, seed, &threshold(0.0));
+                let found = support::array(trained.boxes.clone().narrow(0, which, 1)).data;
+                assert!(apart(&boxes(&grounded), &found) < 1e-5);
+                for (level, trace) in trained.levels.iter().zip(&grounded.levels).skip(1) {
+                    let choice = level.choice.as_ref().unwrap();
+                    let row = |values: &Tensor<2>| support::array(values.clone().narrow(0, which, 1)).data;
+                    let (factors, kept) = (row(&choice.factors), row(&choice.kept));
+                    let patches = |values: &[f64]| -> Vec<usize> {
+                        (0..values.len()).filter(|&index| values[index] == 1.0).collect()
+                    };
+                    assert_eq!(patches(&kept), trace.kept);
+                    // Hard values are exactly 0 or 1.
+                    assert_eq!(factors, kept);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_dense_criterion_is_the_dense_model() {
+    let device = Device::flex().autodiff();
+    let model = model(&config(true), 2, &device);
+    let trained = model.forward_training(&batch(&device, 2, 0), &[], true);
+    assert!(trained.levels.iter().all(|level| level.choice.is_none()));
+    let plain = self::model(&config(true), 2, &Device::flex());
+    for which in 0..2 {
+        let grounded = ground(&plain, which, 2, &threshold(f32::NEG_INFINITY));
+        let found = support::array(trained.boxes.clone().narrow(0, which, 1)).data;
+        assert!(apart(&boxes(&grounded), &found) < 1e-5);
+    }
+    let losses = model.losses_of(&trained, &truths(), &Criterion { dense: true, ..Criterion::default() });
+    assert!(losses.terms.iter().all(|(name, _)| !name.starts_with("sparse") && !name.starts_with("kept")));
+}
+
+/// The gradient of a value is that of its factor times the slope of the saturating sigmoid, whichever value went forward.
+#[test]
+fn gradients_go_straight_through() {
+    let device = Device::flex().autodiff();
+    for mix in [0.0, 1.0] {
+        let model = model(&config(true), 2, &device);
+        let mixing = mixing(&device, 0.3, mix);
+        let trained = model.forward_training(&batch(&device, 2, 0), &mixing, false);
+        let grads = model.losses_of(&trained, &truths(), &Criterion::default()).total.backward();
+        let mut alive = 0;
+        for (level, mixing) in trained.levels[1..].iter().zip(&mixing) {
+            let choice = level.choice.as_ref().unwrap();
+            let host = |tensor: Tensor<2>| support::array(tensor).data;
+            let (values, gate) = (host(choice.values.clone()), host(choice.gate.clone()));
+            let of_value = host(mixing.noise.grad(&grads).unwrap());
+            let of_factor = host(mixing.nudge.as_ref().unwrap().grad(&grads).unwrap());
+            for index in 0..values.len() {
+                let noisy = values[index] + 0.3;
+                let sigmoid = 1.0 / (1.0 + (-noisy).exp());
+                let slope = if noisy.abs() < 11f64.ln() { 1.2 * sigmoid * (1.0 - sigmoid) } else { 0.0 };
+                assert!((of_value[index] - of_factor[index] * slope).abs() < 1e-6 + 1e-4 * of_value[index].abs());
+                if gate[index] == 0.0 {
+                    assert_eq!((of_value[index], of_factor[index]), (0.0, 0.0));
+                } else if slope > 0.0 {
+                    assert!(of_value[index] != 0.0);
+                    alive += 1;
+                }
+            }
+        }
+        assert!(alive > 10);
+    }
+}
+
+/// On the soft branch the loss is smooth: a step along the gradient changes it by what the gradient says. Everything can be chosen in the flat
+/// variant, so no gate moves.
+#[test]
+fn gradients_are_derivatives_where_all_is_soft() {
+    let device = Device::flex().autodiff();
+    let config = config(false);
+    let batch = batch(&device, 3, 0);
+    let mixing = mixing(&device, 0.2, 1.0);
+    let loss = |model: &ScanFormer| {
+        let trained = model.forward_training(&batch, &mixing, false);
+        model.losses_of(&trained, &truths(), &Criterion::default()).total
+    };
+    let start = model(&config, 3, &device);
+    let found = by_name(&start, &loss(&start).backward());
+    let weights = weights(&config, 3);
+    for part in ["select.", "layers.0.", "const_token", "reg_token", "pse.", "text.", "patch.", "modality"] {
+        let chosen = |name: &str| name.starts_with(part);
+        let square: f64 = found
+            .iter()
+            .filter(|(name, _)| chosen(name))
+            .flat_map(|(_, values)| values)
+            .map(|&value| f64::from(value).powi(2))
+            .sum();
+        assert!(square > 0.0, "{part}");
+        // Along the gradient the loss changes by 0.02 in either direction, far above its rounding.
+        let step = 0.01 / square;
+        let moved = |direction: f64| {
+            let tensors = weights.tensors().iter().map(|(name, tensor)| {
+                let mut values = tensor.read_f32().unwrap();
+                if chosen(name) {
+                    let gradient = &found[name];
+                    for (value, gradient) in values.iter_mut().zip(gradient) {
+                        *value += (direction * step * f64::from(*gradient)) as f32;
+                    }
+                }
+                (name.clone(), StoredTensor::from_values(tensor.shape(), values))
+            });
+            let fresh = ScanFormer::new(&config, &device).unwrap();
+            let (model, _) = load_into(fresh, &Checkpoint::from_tensors(tensors), &[]).unwrap();
+            f64::from(loss(&model).into_scalar::<f32>())
+        };
+        let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+        assert!((slope / square - 1.0).abs() < 0.02, "{part}: {slope} instead of {square}");
+    }
+}
+
+/// The loss of the last level alone reaches everything, the phrase's layers through the cache.
+#[test]
+fn the_last_level_trains_everything() {
+    let device = Device::flex().autodiff();
+    let model = model(&config(true), 2, &device);
+    let criterion = Criterion { lambda_l1: vec![0.0, 0.0, 5.0], lambda_giou: vec![0.0, 0.0, 2.0], ..only_boxes() };
+    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), false);
+    let found = by_name(&model, &model.losses_of(&trained, &truths(), &criterion).total.backward());
+    for part in [
+        "select.",
+        "layers.0.",
+        "layers.3.",
+        "text.word",
+        "const_token",
+        "reg_token",
+        "pse.grid",
+        "pse.fc1",
+        "pse.fc2",
+        "patch.",
+    ] {
+        let all: Vec<&Vec<f32>> =
+            found.iter().filter(|(name, _)| name.starts_with(part)).map(|(_, values)| values).collect();
+        assert!(!all.is_empty() && all.iter().all(|values| largest(values) > 0.0), "{part}");
+    }
+}
+
+#[test]
+fn the_right_share_costs_nothing() {
+    let device = Device::flex().autodiff();
+    let model = model(&config(true), 2, &device);
+    // So much noise that everything is kept.
+    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 50.0, 1.0), false);
+    let losses = |beta: f64| {
+        let criterion =
+            Criterion { lambda_l1: vec![0.0], lambda_giou: vec![0.0], beta: vec![beta], ..Criterion::default() };
+        model.losses_of(&trained, &truths(), &criterion)
+    };
+    let right = losses(1.0);
+    assert!(right.total.clone().into_scalar::<f32>().abs() < 1e-12);
+    let found = by_name(&model, &right.total.backward());
+    assert!(found.values().all(|values| largest(values) < 1e-6));
+    let wrong = losses(0.5);
+    assert!((wrong.total.into_scalar::<f32>() - 0.5).abs() < 1e-5);
+    assert!(wrong.terms.iter().all(|(name, _)| name != "sparse.0"));
+    let kept = |name: &str| wrong.terms.iter().find(|(known, _)| known == name).unwrap().1.clone().into_scalar::<f32>();
+    assert!((kept("kept.1") - 1.0).abs() < 1e-6 && (kept("kept.2") - 1.0).abs() < 1e-6);
+}
+
+/// Auxiliary losses train heads that the published model does not have, and what is before them.
+#[test]
+fn auxiliary_losses_have_heads_of_their_own() {
+    use groundling_models::contract::TruthObject;
+    use groundling_nn::checkpoint::parameters;
+
+    let _alone = support::alone();
+    let device = Device::flex().autodiff();
+    device.seed(1);
+    let criterion = Criterion {
+        lambda_l1: vec![0.0],
+        lambda_giou: vec![0.0],
+        lambda_sparse: 0.0,
+        target_patches: 1.0,
+        patch_classes: 1.0,
+        classes: 3,
+        guided_selection: 1.0,
+        ..Criterion::default()
+    };
+    let plain = model(&config(true), 2, &device);
+    let names = parameters(&plain);
+    let model = plain.for_training(&criterion).unwrap();
+    let mut truths = truths();
+    for (index, truth) in truths.iter_mut().enumerate() {
+        let bbox = truth.bbox.unwrap();
+        truth.objects = vec![TruthObject { bbox, class: Some(index), is_target: true }];
+    }
+    let trained: Trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), false);
+    let losses = model.losses_of(&trained, &truths, &criterion);
+    let expected = ["target.0", "target.1", "target.2", "class.0", "class.1", "class.2", "guide.1", "guide.2"];
+    let mut sum = 0.0;
+    for name in expected {
+        let (_, value) = losses.terms.iter().find(|(known, _)| known == name).unwrap();
+        let value = value.clone().into_scalar::<f32>();
+        assert!(value > 0.0, "{name}");
+        sum += value;
+    }
+    assert!((losses.total.clone().into_scalar::<f32>() - sum).abs() < 1e-4 * sum);
+    let found = by_name(&model, &losses.total.backward());
+    for part in ["aux.target", "aux.class", "aux.norm", "select.", "layers.0.", "text.word"] {
+        assert!(found.iter().any(|(name, values)| name.starts_with(part) && largest(values) > 0.0), "{part}");
+    }
+    assert!(names.len() < parameters(&model).len());
+    assert_eq!(parameters(&model.for_release()), names);
+    let refused = self::model(&config(true), 2, &device).for_training(&Criterion { classes: 0, ..criterion });
+    assert_eq!(refused.unwrap_err().field, "classes");
+}
+
+/// A pair without a target trains the choice only.
+#[test]
+fn pairs_without_a_box_have_no_box_loss() {
+    let device = Device::flex().autodiff();
+    let model = model(&config(true), 2, &device);
+    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), false);
+    let value = |truths: &[SampleTruth], name: &str| {
+        let losses = model.losses_of(&trained, truths, &Criterion::default());
+        losses.terms.iter().find(|(known, _)| known == name).unwrap().1.clone().into_scalar::<f32>()
+    };
+    let [first, _] = &truths()[..] else { panic!("two pairs") };
+    let half = [first.clone(), SampleTruth::default()];
+    let alone =
+        [first.clone(), SampleTruth { bbox: Some(BoxCxcywh::new(0.1, 0.1, 0.1, 0.1)), ..SampleTruth::default() }];
+    let found = support::array(trained.boxes.clone().narrow(0, 0, 1).narrow(1, 2, 1)).data;
+    let bbox = first.bbox.unwrap().to_array();
+    let l1: f64 = found.iter().zip(bbox).map(|(a, b)| (a - b).abs()).sum();
+    assert!((f64::from(value(&half, "l1.2")) - l1).abs() < 1e-5);
+    assert!((value(&half, "l1.2") - value(&alone, "l1.2")).abs() > 1e-4);
+    assert_eq!(value(&[SampleTruth::default(), SampleTruth::default()], "l1.2"), 0.0);
+}

@@ -1,0 +1,257 @@
+//! The model a second time, as plain as can be: f64, one pass over all blocks under a block-causal mask, no cache. It can make the
+//! mistakes that are easily made, so that tests can show that they would see them.
+
+use std::collections::BTreeMap;
+
+use groundling_models::contract::Grounded;
+use groundling_models::scanformer::ScanFormerConfig;
+use groundling_nn::checkpoint::Checkpoint;
+use groundling_testkit::Array;
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The logarithm of the number of constants is divided by the root of the head's width with everything else.
+    BiasBeforeScale,
+    /// It is added in the constants' own block only.
+    BiasLostInCache,
+    /// Constants get the place and type of the patch they stand for.
+    PlaceAfterReplacement,
+}
+
+/// How to run it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) merge: bool,
+    /// Turns the order of the kept patches around.
+    pub(super) backwards: bool,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Plan {
+    pub(super) const MERGED: Self = Self { merge: true, backwards: false, fault: None };
+    pub(super) const UNMERGED: Self = Self { merge: false, ..Self::MERGED };
+}
+
+pub(super) struct Reference<'a> {
+    config: &'a ScanFormerConfig,
+    weights: BTreeMap<String, Array>,
+}
+
+/// What comes out.
+pub(super) struct Output {
+    /// Level by level, four each.
+    pub(super) boxes: Vec<f64>,
+    /// The phrase's tokens after the last layer.
+    pub(super) language: Vec<Vec<f64>>,
+}
+
+type Rows = Vec<Vec<f64>>;
+
+impl<'a> Reference<'a> {
+    pub(super) fn new(config: &'a ScanFormerConfig, weights: &Checkpoint) -> Self {
+        let array = |(name, tensor): (&String, &groundling_nn::checkpoint::StoredTensor)| {
+            (name.clone(), Array::from_values(tensor.shape(), &tensor.read_f32().unwrap()))
+        };
+        Self { config, weights: weights.tensors().iter().map(array).collect() }
+    }
+
+    /// Runs what `grounded` says was read.
+    pub(super) fn run(&self, ids: &[u32], image: &Array, grounded: &Grounded, plan: Plan) -> Output {
+        let config = self.config;
+        let modality = self.rows("modality.weight");
+        let text = ids.iter().enumerate().map(|(index, &id)| {
+            let sum = add(
+                &add(&self.rows("text.word.weight")[id as usize], &self.rows("text.segment.weight")[0]),
+                &self.rows("text.position.weight")[index],
+            );
+            add(&self.norm("text.norm", &sum, config.text_ln_eps), &modality[0])
+        });
+        let mut tokens: Rows = text.collect();
+        let (mut block, mut bias) = (vec![0; tokens.len()], vec![0.0; tokens.len()]);
+        let mut answers = Vec::new();
+        for (level, trace) in grounded.levels.iter().enumerate() {
+            answers.push(tokens.len());
+            let mut rows = vec![self.vector("reg_token")];
+            let mut own_bias = vec![0.0];
+            let mut kept = trace.kept.clone();
+            if plan.backwards {
+                kept.reverse();
+            }
+            for patch in kept {
+                rows.push(add(&self.patch(image, level, patch), &self.place(level, patch)));
+                own_bias.push(0.0);
+            }
+            let dropped: Vec<usize> = trace.valid.iter().copied().filter(|patch| !trace.kept.contains(patch)).collect();
+            if plan.merge && !dropped.is_empty() {
+                rows.push(self.vector("const_token"));
+                own_bias.push((dropped.len() as f64).ln());
+            }
+            if !plan.merge {
+                for patch in dropped {
+                    let constant = self.vector("const_token");
+                    let placed = plan.fault == Some(Fault::PlaceAfterReplacement);
+                    rows.push(if placed { add(&constant, &self.place(level, patch)) } else { constant });
+                    own_bias.push(0.0);
+                }
+            }
+            block.extend(vec![level + 1; rows.len()]);
+            bias.extend(own_bias);
+            tokens.extend(rows);
+        }
+        for layer in 0..config.layers {
+            tokens = self.layer(layer, &tokens, &block, &bias, plan.fault);
+        }
+        let boxes = answers.into_iter().flat_map(|row| self.bbox(&tokens[row])).collect();
+        Output { boxes, language: tokens[..ids.len()].to_vec() }
+    }
+
+    fn layer(&self, index: usize, tokens: &Rows, block: &[usize], bias: &[f64], fault: Option<Fault>) -> Rows {
+        let (d, heads, eps) = (self.config.dim, self.config.heads, self.config.ln_eps);
+        let width = d / heads;
+        let name = |part: &str| format!("layers.{index}.{part}");
+        let qkv: Rows =
+            tokens.iter().map(|token| self.linear(&name("attn.qkv"), &self.norm(&name("norm1"), token, eps))).collect();
+        let root = (width as f64).sqrt();
+        let attend = |query: usize| -> Vec<f64> {
+            (0..heads)
+                .flat_map(|head| {
+                    let part =
+                        |row: usize, which: usize| &qkv[row][which * d + head * width..which * d + (head + 1) * width];
+                    let seen: Vec<usize> = (0..tokens.len()).filter(|&key| block[key] <= block[query]).collect();
+                    let logits: Vec<f64> = seen
+                        .iter()
+                        .map(|&key| {
+                            let product = dot(part(query, 0), part(key, 1));
+                            match fault {
+                                Some(Fault::BiasBeforeScale) => (product + bias[key]) / root,
+                                Some(Fault::BiasLostInCache) if block[key] < block[query] => product / root,
+                                _ => product / root + bias[key],
+                            }
+                        })
+                        .collect();
+                    let most = logits.iter().copied().fold(f64::MIN, f64::max);
+                    let weights: Vec<f64> = logits.iter().map(|logit| (logit - most).exp()).collect();
+                    let sum: f64 = weights.iter().sum();
+                    let mut context = vec![0.0; width];
+                    for (&key, weight) in seen.iter().zip(&weights) {
+                        for (value, add) in context.iter_mut().zip(part(key, 2)) {
+                            *value += weight / sum * add;
+                        }
+                    }
+                    context
+                })
+                .collect()
+        };
+        (0..tokens.len())
+            .map(|row| {
+                let x = add(&tokens[row], &self.linear(&name("attn.proj"), &attend(row)));
+                let hidden = self.linear(&name("mlp.fc1"), &self.norm(&name("norm2"), &x, eps));
+                let hidden: Vec<f64> = hidden.into_iter().map(gelu).collect();
+                add(&x, &self.linear(&name("mlp.fc2"), &hidden))
+            })
+            .collect()
+    }
+
+    fn bbox(&self, answer: &[f64]) -> Vec<f64> {
+        let relu = |values: Vec<f64>| -> Vec<f64> { values.into_iter().map(|value| value.max(0.0)).collect() };
+        let hidden = relu(self.linear("box.fc1", &self.norm("norm", answer, self.config.ln_eps)));
+        let hidden = relu(self.linear("box.fc2", &hidden));
+        self.linear("box.fc3", &hidden).into_iter().map(|value| 1.0 / (1.0 + (-value).exp())).collect()
+    }
+
+    /// The projection of a patch, its pixels being means of the canvas.
+    fn patch(&self, image: &Array, level: usize, patch: usize) -> Vec<f64> {
+        let config = self.config;
+        let (grid, side, shrink) = (config.grid(level), config.patch, config.shrink(level));
+        let (top, left) = (patch / grid * side, patch % grid * side);
+        let size = config.image_size;
+        let mut pixels = Vec::new();
+        for channel in 0..3 {
+            for row in 0..side {
+                for column in 0..side {
+                    let mut sum = 0.0;
+                    for y in 0..shrink {
+                        for x in 0..shrink {
+                            let (y, x) = ((top + row) * shrink + y, (left + column) * shrink + x);
+                            sum += image.data[(channel * size + y) * size + x];
+                        }
+                    }
+                    pixels.push(sum / (shrink * shrink) as f64);
+                }
+            }
+        }
+        self.linear("patch.proj", &pixels)
+    }
+
+    /// Place and type of a patch.
+    fn place(&self, level: usize, patch: usize) -> Vec<f64> {
+        let (grid, table) = (self.config.grid(level), self.config.pos_grid);
+        let [x, y] = [patch % grid, patch / grid].map(|index| (index as f64 + 0.5) / grid as f64);
+        let rows = self.rows("pse.grid");
+        let split = |position: f64| {
+            let u = (position * table as f64 - 0.5).clamp(0.0, (table - 1) as f64);
+            let low = (u.floor() as usize).min(table - 2);
+            (low, u - low as f64)
+        };
+        let ((column, right), (row, down)) = (split(x), split(y));
+        let along = |row: usize| mix(&rows[row * table + column], &rows[row * table + column + 1], right);
+        let read = mix(&along(row), &along(row + 1), down);
+        let scale = 1.0 / self.config.shrink(level) as f64;
+        let hidden: Vec<f64> = self.linear("pse.fc1", &[x, y, scale]).into_iter().map(gelu).collect();
+        add(&add(&read, &self.linear("pse.fc2", &hidden)), &self.rows("modality.weight")[1])
+    }
+
+    fn vector(&self, name: &str) -> Vec<f64> {
+        self.weights[name].data.clone()
+    }
+
+    /// The rows of a matrix: all axes but the last together.
+    fn rows(&self, name: &str) -> Rows {
+        let array = &self.weights[name];
+        array.data.chunks(*array.shape.last().unwrap()).map(<[f64]>::to_vec).collect()
+    }
+
+    fn linear(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        let (weight, bias) = (&self.weights[&format!("{name}.weight")], &self.weights[&format!("{name}.bias")]);
+        weight.data.chunks(x.len()).zip(&bias.data).map(|(row, bias)| dot(row, x) + bias).collect()
+    }
+
+    fn norm(&self, name: &str, x: &[f64], epsilon: f64) -> Vec<f64> {
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        let variance = x.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / x.len() as f64;
+        let (gain, shift) = (&self.weights[&format!("{name}.weight")], &self.weights[&format!("{name}.bias")]);
+        let scaled = x.iter().map(|value| (value - mean) / (variance + epsilon).sqrt());
+        scaled.zip(gain.data.iter().zip(&shift.data)).map(|(value, (gain, shift))| value * gain + shift).collect()
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+fn mix(a: &[f64], b: &[f64], weight: f64) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a * (1.0 - weight) + b * weight).collect()
+}
+
+fn gelu(x: f64) -> f64 {
+    0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))
+}
+
+/// Abramowitz and Stegun 7.1.5: a series that is exact to rounding where activations are.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 5.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum, mut n) = (x, x, 0.0);
+    while term.abs() > 1e-17 {
+        n += 1.0;
+        term *= -x * x / n;
+        sum += term / (2.0 * n + 1.0);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}

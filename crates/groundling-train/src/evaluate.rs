@@ -1,0 +1,206 @@
+//! Evaluation through the inference path, as the published figures are made.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use groundling_core::{BoxCxcywh, BoxXyxy, FrameError, Pixels, Placement, Unit};
+use groundling_data::examples::{ExampleError, ExamplePhrase, Examples, Picture};
+use groundling_data::image::preprocess::Preprocessor;
+use groundling_data::text::wordpiece::WordPiece;
+use groundling_eval::rec::{RecRule, RecScores};
+use groundling_models::contract::{GroundOptions, Grounded, InputSpec, OptionError, System};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::sample::ids;
+
+/// What an evaluation found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Expressions.
+    pub count: usize,
+    /// Percentage of expressions whose box has an IoU of 0.5 or more; `None` without expressions.
+    pub acc50: Option<f64>,
+    /// Mean IoU, percent.
+    pub mean_iou: Option<f64>,
+    /// The same for the box of every level, and how much of it was read. Empty for systems without levels.
+    pub levels: Vec<LevelFigures>,
+    /// Acc@0.5 by kind of phrase, where the source has kinds, with their numbers.
+    pub kinds: BTreeMap<String, KindFigures>,
+    /// Mean counted operations of an expression.
+    pub mean_flops: f64,
+    /// The same, had everything been read.
+    pub mean_dense_flops: f64,
+    /// Answers that were not finite; they count as wrong.
+    pub not_finite: usize,
+    /// Seconds of wall clock.
+    pub wall_secs: f64,
+}
+
+/// Figures of one level.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LevelFigures {
+    /// Acc@0.5 of this level's box.
+    pub acc50: Option<f64>,
+    /// Its mean IoU, percent.
+    pub mean_iou: Option<f64>,
+    /// Mean over expressions of patches read over patches that touch the picture.
+    pub kept: f64,
+}
+
+/// Figures of one kind of phrase.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KindFigures {
+    /// Expressions.
+    pub count: usize,
+    /// Acc@0.5.
+    pub acc50: Option<f64>,
+}
+
+/// Why an evaluation ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluationError {
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Examples(#[from] ExampleError),
+    /// A picture cannot be placed in the canvas.
+    #[error("{file_name}: {error}")]
+    Frame {
+        /// The picture.
+        file_name: String,
+        /// What is wrong.
+        #[source]
+        error: FrameError,
+    },
+    /// The system cannot do what was asked.
+    #[error(transparent)]
+    Options(#[from] OptionError),
+}
+
+/// One expression's result.
+struct Scored {
+    iou: f64,
+    levels: Vec<(f64, f64)>,
+    kind: Option<String>,
+    flops: u64,
+    dense_flops: u64,
+    finite: bool,
+}
+
+/// Evaluates a prepared model on the first `limit` pictures of a source, pictures in parallel. The truth is the box around all targets.
+///
+/// # Errors
+/// If a picture cannot be read, or the options do not fit the system.
+pub fn evaluate<S: System>(
+    model: &S,
+    examples: &Examples,
+    limit: Option<usize>,
+    options: &GroundOptions,
+    device: &Device,
+) -> Result<Evaluation, EvaluationError> {
+    let start = Instant::now();
+    let input = S::input(model.config());
+    let reader = Reader {
+        input,
+        preprocessor: groundling::input::preprocessor(&input),
+        words: WordPiece::bert_base_uncased(),
+        options: *options,
+        device: device.clone(),
+    };
+    let count = limit.map_or(examples.len(), |limit| examples.len().min(limit));
+    // A module can be sent to a thread, but not shared by several: each gets its own handle on the same weights.
+    let shared = Mutex::new(model.clone());
+    let own = || shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let of_picture = |model: &mut S, index: usize| reader.score(model, &examples.picture(index)?);
+    let scored: Result<Vec<_>, EvaluationError> = (0..count).into_par_iter().map_init(own, of_picture).collect();
+    let scored: Vec<Scored> = scored?.into_iter().flatten().collect();
+    Ok(figures(&scored, start.elapsed().as_secs_f64()))
+}
+
+struct Reader {
+    input: InputSpec,
+    preprocessor: Preprocessor,
+    words: WordPiece,
+    options: GroundOptions,
+    device: Device,
+}
+
+impl Reader {
+    fn score<S: System>(&self, model: &S, picture: &Picture) -> Result<Vec<Scored>, EvaluationError> {
+        let wrong = |error| EvaluationError::Frame { file_name: picture.about.file_name.clone(), error };
+        let prepared = self.preprocessor.prepare(&picture.image).map_err(wrong)?;
+        let side = self.input.side as usize;
+        let canvas = Tensor::<4>::from_data(TensorData::new(prepared.pixels, [1, 3, side, side]), &self.device);
+        let view = model.read_canvas(canvas, prepared.placement.content());
+        let scored = |phrase: &ExamplePhrase| -> Option<Result<Scored, EvaluationError>> {
+            let truth = phrase.truth.enclosing_box()?;
+            let ids = ids(&self.words, phrase.phrase.as_str(), &self.input);
+            let grounded = model.ground(&model.read_phrase(&ids), &view, &self.options);
+            Some(
+                grounded.map(|grounded| self.scored(&grounded, phrase, truth, &prepared.placement)).map_err(Into::into),
+            )
+        };
+        picture.about.phrases.iter().filter_map(scored).collect()
+    }
+
+    fn scored(
+        &self,
+        grounded: &Grounded,
+        phrase: &ExamplePhrase,
+        truth: BoxXyxy<Pixels>,
+        placement: &Placement,
+    ) -> Scored {
+        let iou = |bbox: BoxCxcywh<Unit>| -> f64 {
+            let found = placement.image_from_model(placement.canvas_from_unit(bbox.to_xyxy()));
+            if found.is_finite() { RecRule::Standard.iou(found, truth, placement.image()) } else { 0.0 }
+        };
+        let best = grounded.targets.first().map(|target| target.bbox);
+        let level = |trace: &groundling_models::contract::LevelTrace| {
+            (iou(trace.bbox), trace.kept.len() as f64 / trace.valid.len().max(1) as f64)
+        };
+        Scored {
+            iou: best.map_or(0.0, iou),
+            levels: grounded.levels.iter().map(level).collect(),
+            kind: phrase.kind.clone(),
+            flops: grounded.flops,
+            dense_flops: grounded.dense_flops,
+            finite: best.is_none_or(|bbox| bbox.to_array().iter().all(|value| value.is_finite())),
+        }
+    }
+}
+
+fn figures(scored: &[Scored], wall_secs: f64) -> Evaluation {
+    let of = |ious: &[f64]| RecScores::of(ious, RecRule::Standard);
+    let acc50 = |scores: &RecScores| {
+        scores.accuracy.iter().find(|(threshold, _)| *threshold == 0.5).and_then(|(_, accuracy)| *accuracy)
+    };
+    let all = of(&scored.iter().map(|scored| scored.iou).collect::<Vec<_>>());
+    let mean = |value: &dyn Fn(&Scored) -> f64| scored.iter().map(value).sum::<f64>() / scored.len().max(1) as f64;
+    let level = |index: usize| {
+        let of_level: Vec<(f64, f64)> = scored.iter().filter_map(|scored| scored.levels.get(index).copied()).collect();
+        let scores = of(&of_level.iter().map(|(iou, _)| *iou).collect::<Vec<_>>());
+        let kept = of_level.iter().map(|(_, kept)| kept).sum::<f64>() / of_level.len().max(1) as f64;
+        LevelFigures { acc50: acc50(&scores), mean_iou: scores.mean_iou, kept }
+    };
+    let mut by_kind: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for scored in scored {
+        if let Some(kind) = &scored.kind {
+            by_kind.entry(kind.clone()).or_default().push(scored.iou);
+        }
+    }
+    let kind = |(name, ious): (String, Vec<f64>)| (name, KindFigures { count: ious.len(), acc50: acc50(&of(&ious)) });
+    Evaluation {
+        count: all.count,
+        acc50: acc50(&all),
+        mean_iou: all.mean_iou,
+        levels: (0..scored.first().map_or(0, |first| first.levels.len())).map(level).collect(),
+        kinds: by_kind.into_iter().map(kind).collect(),
+        mean_flops: mean(&|scored| scored.flops as f64),
+        mean_dense_flops: mean(&|scored| scored.dense_flops as f64),
+        not_finite: scored.iter().filter(|scored| !scored.finite).count(),
+        wall_secs,
+    }
+}

@@ -1,0 +1,31 @@
+//! Training: from a recipe to a weights folder.
+//!
+//! A [`recipe`] says everything that decides the result. The same recipe on the same machine gives the same weights, bit for bit,
+//! however many threads prepare batches and however often the run is killed and resumed.
+//!
+//! # Map
+//!
+//! | module | what |
+//! |---|---|
+//! | [`recipe`] | TOML to typed sections, overrides, curriculum |
+//! | [`run`] | the loop: steps, evaluations, states, weights, and [`Observer`](run::Observer) to watch it |
+//! | [`batches`], [`sample`] | what the model is shown, as a pure function of the recipe and the step |
+//! | [`optimizer`], [`schedule`] | AdamW on the host, learning rates |
+//! | [`evaluate`](mod@evaluate) | figures through the inference path |
+//! | [`state`] | everything needed to go on, in one file that is replaced at once |
+//! | [`weights`] | weights to start from, weights that are published |
+//! | [`log`] | JSON lines |
+//! | [`usage`] | processor time and memory of this process |
+
+pub mod batches;
+pub mod evaluate;
+pub mod log;
+pub mod optimizer;
+mod order;
+pub mod recipe;
+pub mod run;
+pub mod sample;
+pub mod schedule;
+pub mod state;
+pub mod usage;
+pub mod weights;

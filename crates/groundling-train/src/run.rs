@@ -1,0 +1,685 @@
+//! A training run: from a recipe to weights, resumable at any moment.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor};
+use groundling_data::DatasetError;
+use groundling_data::examples::{ExampleError, ExampleOptions, Examples};
+use groundling_models::contract::{ConfigError, GroundOptions, InputSpec, System};
+use groundling_nn::checkpoint::parameters;
+use groundling_nn::ema::{Decay, Ema};
+use serde::Serialize;
+
+use crate::batches::{BatchError, BatchStream, Batches, HostBatch, mixed};
+use crate::evaluate::{EvaluationError, evaluate};
+use crate::log::{EvaluationLine, Log, StepLine};
+use crate::optimizer::{AdamW, HostGradients};
+use crate::recipe::{DataSection, Recipe, RecipeError};
+use crate::schedule::rate_factor;
+use crate::state::{Progress, STATE_FILE, State, StateError, recipe_differences};
+use crate::usage;
+use crate::weights::{self, WeightsError};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Job<S: System> {
+    /// The recipe, resolved by [`Recipe::resolve`].
+    pub recipe: Recipe<S::Criterion>,
+    /// The configuration that it resolved to.
+    pub config: S::Config,
+    /// Where to compute; without gradients, they are added here.
+    pub device: Device,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Whether to go on with what is there.
+    pub resume: Resume,
+}
+
+/// Whether to go on with the state in the run's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resume {
+    /// If there is one; it must be of the same recipe.
+    #[default]
+    Auto,
+    /// There must be one.
+    Required,
+    /// Never: start again and overwrite it.
+    Never,
+}
+
+/// What is told while a run goes on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Before the first step.
+    Start(&'a Plan),
+    /// A step was taken; `line` stands in the log if there is one.
+    Step {
+        /// Steps taken.
+        step: u64,
+        /// What the log says of the steps since the last line.
+        line: Option<&'a StepLine>,
+    },
+    /// The model was evaluated.
+    Evaluated(&'a EvaluationLine),
+    /// The state was written.
+    Saved {
+        /// Steps taken.
+        step: u64,
+    },
+}
+
+/// What to do after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Save the state and end the run early.
+    Stop,
+}
+
+/// Watches a run.
+pub trait Observer {
+    /// Something happened.
+    fn notice(&mut self, event: Event<'_>) -> Control;
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn notice(&mut self, _: Event<'_>) -> Control {
+        Control::Continue
+    }
+}
+
+/// What a run is going to be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Numbers in the model's parameters, those that only training needs counted.
+    pub parameters: usize,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Steps taken before.
+    pub done: u64,
+    /// Samples of a step.
+    pub samples_per_step: usize,
+    /// Phrases that were left out because something is wrong with them.
+    pub skipped: usize,
+    /// Memory that it will take.
+    pub memory: Memory,
+}
+
+/// An estimate of memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Weights and gradients.
+    pub weights: u64,
+    /// Moments of the optimiser, and the average.
+    pub states: u64,
+    /// What one sample takes between its forward and backward pass, from a trial with few; `None` where it cannot be measured.
+    pub activations_of_sample: Option<u64>,
+    /// All of it at the recipe's batch, with what the process held before.
+    pub total: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The plan.
+    pub plan: Plan,
+    /// Steps taken.
+    pub step: u64,
+    /// Whether all steps were taken.
+    pub finished: bool,
+    /// Best Acc@0.5 on the validation source, and its step.
+    pub best: Option<(f64, u64)>,
+    /// The last evaluation.
+    pub last: Option<EvaluationLine>,
+    /// Seconds of wall clock, over all parts of the run.
+    pub wall_secs: f64,
+    /// Seconds of processor time, over all parts of the run.
+    pub cpu_secs: f64,
+    /// Folders of weights that were written.
+    pub weights: Vec<PathBuf>,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The recipe cannot be.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The recipe is for another system.
+    #[error("the recipe trains {found:?}, expected {expected:?}")]
+    System {
+        /// Its system.
+        found: String,
+        /// The system at hand.
+        expected: &'static str,
+    },
+    /// The configuration of the model contradicts itself.
+    #[error("model.config: {0}")]
+    Config(#[from] ConfigError),
+    /// The weights to start from do not load, or weights cannot be written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A batch cannot be made.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The validation source cannot be opened.
+    #[error("validation: {0}")]
+    Validation(#[from] ExampleError),
+    /// The name of the validation source cannot be read.
+    #[error("validation: {0}")]
+    ValidationName(#[from] DatasetError),
+    /// The evaluation failed.
+    #[error("evaluation: {0}")]
+    Evaluation(#[from] EvaluationError),
+    /// The state cannot be read, written or used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A state was required, and there is none.
+    #[error("{path}: there is no state to resume from")]
+    NoState {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A file of the run's folder cannot be written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The loss or a gradient is not a finite number. The weights before this step are in the state file.
+    #[error("step {step}: {what} is not finite; {}", said(samples, *alone))]
+    NotFinite {
+        /// The step, from 0.
+        step: u64,
+        /// `the loss` or `the gradient`.
+        what: &'static str,
+        /// Ids of samples that do it alone, or of the whole batch if none does.
+        samples: Vec<String>,
+        /// Whether they do it alone.
+        alone: bool,
+    },
+}
+
+fn said(samples: &[String], alone: bool) -> String {
+    const SHOWN: usize = 8;
+    let more = samples.len().saturating_sub(SHOWN);
+    let names = samples.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let names = if more > 0 { format!("{names} and {more} more") } else { names };
+    if alone {
+        format!("these samples do it alone: {names}")
+    } else {
+        format!("no sample does it alone; the batch: {names}")
+    }
+}
+
+/// Trains.
+///
+/// # Errors
+/// [`TrainError`]. The last whole state stays in the run's folder.
+pub fn train<S: System>(job: Job<S>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+    let mut run = Run::open(job)?;
+    run.start(observer)?;
+    run.all_steps(observer)
+}
+
+/// What a run would be: everything is opened and checked, one step's memory is tried, nothing is written.
+///
+/// # Errors
+/// As [`train`].
+pub fn plan<S: System>(job: Job<S>) -> Result<Plan, TrainError> {
+    let mut run = Run::open(job)?;
+    run.plan()
+}
+
+struct Run<S: System> {
+    recipe: Recipe<S::Criterion>,
+    recipe_text: String,
+    input: InputSpec,
+    batches: Arc<Batches>,
+    validation: Option<Examples>,
+    /// `None` only while the optimiser has it.
+    model: Option<S>,
+    optimizer: AdamW,
+    ema: Option<Ema<S>>,
+    progress: Progress,
+    /// With gradients.
+    device: Device,
+    plain_device: Device,
+    out: PathBuf,
+    started: Instant,
+    cpu_at_start: f64,
+    /// Wall clock and processor time of the parts before this one.
+    before: (f64, f64),
+    last: Option<EvaluationLine>,
+    written: Vec<PathBuf>,
+}
+
+/// What happened since the last line of the log.
+#[derive(Default)]
+struct Window {
+    steps: u64,
+    loss: f64,
+    terms: BTreeMap<String, f64>,
+    grad_norm: f64,
+    samples: u64,
+    secs: f64,
+    waited: f64,
+}
+
+/// What one step found.
+struct Stepped {
+    loss: f64,
+    terms: Vec<(String, f64)>,
+    grad_norm: f64,
+    lr: f64,
+    samples: u64,
+    waited: f64,
+}
+
+const SEED_WEIGHTS: u64 = 21;
+const SEED_STEP: u64 = 22;
+/// Samples of the trial that measures activations.
+const TRIAL: usize = 4;
+
+impl<S: System> Run<S> {
+    fn open(job: Job<S>) -> Result<Self, TrainError> {
+        let started = Instant::now();
+        let Job { recipe, config, device: plain_device, out, resume } = job;
+        let recipe_text = recipe.to_toml()?;
+        let input = S::input(&config);
+        let batches = Arc::new(Batches::open(&recipe, input)?);
+        let validation = open_validation(&recipe)?;
+        let device = plain_device.clone().autodiff();
+        // Parameters draw their first values when they are first used; here they do so in the order of the fields.
+        device.seed(mixed(&[recipe.schedule.seed, SEED_WEIGHTS]));
+        let mut model = S::init(&config, &device)?;
+        let path = out.join(STATE_FILE);
+        let state = match resume {
+            Resume::Never => None,
+            Resume::Auto | Resume::Required if path.is_file() => Some(State::read(&path)?),
+            Resume::Auto => None,
+            Resume::Required => return Err(TrainError::NoState { path }),
+        };
+        if let (None, Some(from)) = (&state, &recipe.model.from) {
+            let (loaded, report) = weights::load(model, from, recipe.model.layout.as_deref())?;
+            tracing::debug!("{report}");
+            model = loaded;
+        }
+        let mut model = model.for_training(&recipe.criterion_at(0.0)?)?.materialize();
+        let o = &recipe.optimizer;
+        let mut optimizer = AdamW::new(&model, o, S::parameter_group);
+        let decay = Decay { rate: o.ema.decay, warm_up: o.ema.warm_up };
+        let averages = o.ema.decay > 0.0;
+        let mut ema = averages.then(|| Ema::new(&model, decay));
+        let mut progress = Progress { recipe: recipe_text.clone(), ..Progress::default() };
+        if let Some(state) = state {
+            let differences = recipe_differences(&state.progress.recipe, &recipe_text);
+            if !differences.is_empty() {
+                return Err(StateError::OtherRecipe { path, differences }.into());
+            }
+            model = state.get_module("model", model)?;
+            if averages {
+                let module = state.get_module("ema", model.valid())?;
+                ema = Some(Ema::resume(module, decay, state.progress.ema_updates));
+            }
+            optimizer = optimizer.resume(state.progress.step, |name| state.moments(name));
+            progress = Progress { recipe: recipe_text.clone(), ..state.progress };
+        }
+        let before = (progress.wall_secs, progress.cpu_secs);
+        Ok(Self {
+            recipe,
+            recipe_text,
+            input,
+            batches,
+            validation,
+            model: Some(model),
+            optimizer,
+            ema,
+            progress,
+            device,
+            plain_device,
+            out,
+            started,
+            cpu_at_start: usage::cpu_secs().unwrap_or(0.0),
+            before,
+            last: None,
+            written: Vec::new(),
+        })
+    }
+
+    fn model(&self) -> &S {
+        self.model.as_ref().expect("the optimiser gives the model back at the end of its step")
+    }
+
+    /// What the run will be; tries a few samples for their memory.
+    fn plan(&mut self) -> Result<Plan, TrainError> {
+        let numbers: usize = parameters(self.model()).iter().map(|info| info.shape.iter().product::<usize>()).sum();
+        let bytes = numbers as u64 * 4;
+        let schedule = &self.recipe.schedule;
+        let (weights, states) = (2 * bytes, if self.ema.is_some() { 3 * bytes } else { 2 * bytes });
+        let batch = schedule.batch;
+        let samples_per_step = batch * schedule.accumulation;
+        let held = usage::forget_peak().then(usage::peak_bytes).flatten();
+        let mut trial = self.batches.batch(self.progress.step * schedule.accumulation as u64)?;
+        trial.samples.truncate(TRIAL);
+        let tried = trial.samples.len();
+        self.loss_and_norm(&trial, 0)?;
+        let activations = usage::peak_bytes().zip(held).map(|(peak, held)| {
+            // The trial's gradients are weights, not activations.
+            peak.saturating_sub(held).saturating_sub(bytes) / tried.max(1) as u64
+        });
+        Ok(Plan {
+            parameters: numbers,
+            steps: self.batches.steps(),
+            done: self.progress.step,
+            samples_per_step,
+            skipped: self.batches.skipped(),
+            memory: Memory {
+                weights,
+                states,
+                activations_of_sample: activations,
+                total: activations.zip(held).map(|(a, held)| held + states + bytes + a * batch as u64),
+            },
+        })
+    }
+
+    fn start(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let plan = self.plan()?;
+        std::fs::create_dir_all(&self.out).map_err(io_error(&self.out))?;
+        let path = self.out.join("recipe.toml");
+        let text = self.recipe_text.clone();
+        crate::state::replace_file(&path, |file| io::Write::write_all(file, text.as_bytes()))
+            .map_err(io_error(&path))?;
+        observer.notice(Event::Start(&plan));
+        Ok(())
+    }
+
+    fn all_steps(&mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+        let steps = self.batches.steps();
+        let first = self.progress.step;
+        let mut log = Log::open(&self.out, first).map_err(io_error(&self.out))?;
+        let accumulation = self.recipe.schedule.accumulation as u64;
+        let mut stream = self.batches.stream(first * accumulation, self.recipe.output.workers);
+        let mut window = Window::default();
+        let mut stopped = false;
+        while self.progress.step < steps && !stopped {
+            let begun = Instant::now();
+            let stepped = self.step(&mut stream)?;
+            self.progress.step += 1;
+            self.progress.samples += stepped.samples;
+            window.add(&stepped, begun.elapsed().as_secs_f64());
+            let step = self.progress.step;
+            let (output, ended) = (self.recipe.output.clone(), step == steps);
+            let line = (ended || step.is_multiple_of(output.log_every.max(1)))
+                .then(|| self.line(&std::mem::take(&mut window), stepped.lr, first));
+            if let Some(line) = &line {
+                log.write("step", line).map_err(io_error(log.path()))?;
+            }
+            stopped |= observer.notice(Event::Step { step, line: line.as_ref() }) == Control::Stop;
+            let every = self.recipe.validation.as_ref().map(|validation| validation.every.max(1));
+            let evaluates = every.is_some_and(|every| ended || step.is_multiple_of(every));
+            if evaluates {
+                let line = self.evaluate()?;
+                log.write("evaluation", &line).map_err(io_error(log.path()))?;
+                stopped |= observer.notice(Event::Evaluated(&line)) == Control::Stop;
+                self.last = Some(line);
+            }
+            if evaluates || ended || stopped || step.is_multiple_of(output.save_every.max(1)) {
+                self.save()?;
+                stopped |= observer.notice(Event::Saved { step }) == Control::Stop;
+            }
+        }
+        drop(stream);
+        if self.progress.step > 0 {
+            self.write_weights("last")?;
+        }
+        let plan = Plan {
+            parameters: parameters(self.model()).iter().map(|info| info.shape.iter().product::<usize>()).sum(),
+            steps,
+            done: first,
+            samples_per_step: self.recipe.schedule.batch * self.recipe.schedule.accumulation,
+            skipped: self.batches.skipped(),
+            memory: Memory { weights: 0, states: 0, activations_of_sample: None, total: usage::peak_bytes() },
+        };
+        let (wall_secs, cpu_secs) = self.clocks();
+        Ok(Summary {
+            plan,
+            step: self.progress.step,
+            finished: self.progress.step >= steps,
+            best: self.progress.best,
+            last: self.last.clone(),
+            wall_secs,
+            cpu_secs,
+            weights: self.written.clone(),
+        })
+    }
+
+    /// One step of the optimiser, over all its passes.
+    fn step(&mut self, stream: &mut BatchStream) -> Result<Stepped, TrainError> {
+        let (step, schedule) = (self.progress.step, &self.recipe.schedule);
+        let accumulation = schedule.accumulation as u64;
+        let criterion = self.recipe.criterion_at(self.share())?;
+        let mut stepped = Stepped { loss: 0.0, terms: Vec::new(), grad_norm: 0.0, lr: 0.0, samples: 0, waited: 0.0 };
+        let mut sum: Option<HostGradients> = None;
+        let mut hosts = Vec::new();
+        for pass in step * accumulation..(step + 1) * accumulation {
+            let waiting = Instant::now();
+            let host = stream.next().ok_or(BatchError::Gone)??;
+            stepped.waited += waiting.elapsed().as_secs_f64();
+            stepped.samples += host.samples.len() as u64;
+            let (loss, terms, gradients) = self.gradients(&host, &criterion, pass);
+            hosts.push(host);
+            if !loss.is_finite() {
+                return Err(self.not_finite("the loss", &hosts, pass));
+            }
+            stepped.loss += loss / accumulation as f64;
+            stepped.terms.extend(terms.into_iter().map(|(name, value)| (name, value / accumulation as f64)));
+            match &mut sum {
+                Some(sum) => sum.add(gradients),
+                None => sum = Some(gradients),
+            }
+        }
+        let mut gradients = sum.expect("a step has at least one pass");
+        if accumulation > 1 {
+            gradients.scale(1.0 / accumulation as f32);
+        }
+        stepped.grad_norm = gradients.clip(self.recipe.optimizer.clip_norm);
+        if !stepped.grad_norm.is_finite() {
+            return Err(self.not_finite("the gradient", &hosts, step * accumulation));
+        }
+        stepped.lr = self.recipe.optimizer.lr * rate_factor(schedule, step, self.batches.steps());
+        let model = self.model.take().expect("the optimiser gives the model back at the end of its step");
+        let model = self.optimizer.step(model, gradients, stepped.lr);
+        if let Some(ema) = &mut self.ema {
+            ema.update(&model);
+        }
+        self.model = Some(model);
+        Ok(stepped)
+    }
+
+    /// How much of the run is done, 0 to 1.
+    fn share(&self) -> f64 {
+        self.progress.step as f64 / self.batches.steps().max(1) as f64
+    }
+
+    /// Loss, its terms and the gradients of a batch. The random numbers of a pass depend on nothing but the pass.
+    fn gradients(
+        &self,
+        host: &HostBatch,
+        criterion: &S::Criterion,
+        pass: u64,
+    ) -> (f64, Vec<(String, f64)>, HostGradients) {
+        self.device.seed(mixed(&[self.recipe.schedule.seed, SEED_STEP, pass]));
+        let (batch, truths) = host.to_device(self.input.side as usize, &self.device);
+        let losses = self.model().losses(&batch, &truths, criterion);
+        let names = losses.terms.iter().map(|(name, _)| name.clone());
+        let values = losses.terms.iter().map(|(_, value)| value).chain([&losses.total]);
+        let values: Vec<f64> = read(values.cloned().collect());
+        let terms = names.zip(values.iter().copied()).collect();
+        let loss = values.last().copied().unwrap_or(f64::NAN);
+        let gradients = HostGradients::take(self.model(), losses.total.backward());
+        (loss, terms, gradients)
+    }
+
+    fn loss_and_norm(&self, host: &HostBatch, pass: u64) -> Result<(f64, f64), TrainError> {
+        let criterion = self.recipe.criterion_at(self.share())?;
+        let (loss, _, gradients) = self.gradients(host, &criterion, pass);
+        Ok((loss, gradients.norm()))
+    }
+
+    /// Finds the samples at fault, one by one, and keeps the weights as they were before this step.
+    fn not_finite(&mut self, what: &'static str, hosts: &[HostBatch], pass: u64) -> TrainError {
+        if let Err(error) = self.save() {
+            tracing::warn!("the last good state was not written: {error}");
+        }
+        let samples = hosts.iter().flat_map(|host| &host.samples);
+        let guilty = |sample: &&crate::sample::HostSample| {
+            let alone = HostBatch { samples: vec![(*sample).clone()] };
+            !self.loss_and_norm(&alone, pass).is_ok_and(|(loss, norm)| loss.is_finite() && norm.is_finite())
+        };
+        let found: Vec<String> = samples.filter(guilty).map(|sample| sample.id.clone()).collect();
+        let alone = !found.is_empty();
+        let samples = if alone { found } else { hosts.iter().flat_map(HostBatch::ids).collect() };
+        TrainError::NotFinite { step: self.progress.step, what, samples, alone }
+    }
+
+    /// The weights that are used: the average if there is one. On a device without gradients.
+    fn published(&self) -> S {
+        match &self.ema {
+            Some(ema) => ema.module().clone(),
+            None => self.model().valid(),
+        }
+    }
+
+    fn evaluate(&mut self) -> Result<EvaluationLine, TrainError> {
+        let limit = self.recipe.validation.as_ref().and_then(|validation| validation.limit);
+        let examples = self.validation.as_ref().expect("opened with the recipe's section");
+        let mut model = self.published().for_release();
+        model.prepare_inference();
+        let figures = evaluate(&model, examples, limit, &GroundOptions::default(), &self.plain_device)?;
+        let accuracy = figures.acc50.unwrap_or(0.0);
+        let best = self.progress.best.is_none_or(|(known, _)| accuracy > known);
+        if best {
+            self.progress.best = Some((accuracy, self.progress.step));
+        }
+        let (wall_secs, cpu_secs) = self.clocks();
+        let line = EvaluationLine { step: self.progress.step, best, wall_secs, cpu_secs, figures };
+        self.last = Some(line.clone());
+        if best {
+            self.write_weights("best")?;
+        }
+        Ok(line)
+    }
+
+    fn write_weights(&mut self, name: &str) -> Result<(), TrainError> {
+        let folder = self.out.join(name);
+        let of_this_step = self.last.as_ref().filter(|line| line.step == self.progress.step);
+        let figures = of_this_step.and_then(|line| serde_json::to_value(&line.figures).ok());
+        let (section, output) = (&self.recipe.model, &self.recipe.output);
+        let seed_of = |data: &DataSection| data.source.starts_with("scenes:").then_some(data.seed);
+        let about = weights::About {
+            name: output.name.clone().unwrap_or_else(|| format!("{}-{}", section.system, section.preset)),
+            preset: section.preset.clone(),
+            licence: output.licence.clone(),
+            recipe: self.recipe_text.clone(),
+            seed: self.recipe.schedule.seed,
+            steps: self.progress.step,
+            figures: figures.and_then(|figures| figures.as_object().cloned()).unwrap_or_default(),
+            data: self.recipe.data.iter().map(|data| (data.source.clone(), seed_of(data))).collect(),
+        };
+        weights::write_folder(&folder, self.published(), &about, self.recipe.output.precision.into())?;
+        if !self.written.contains(&folder) {
+            self.written.push(folder);
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        std::fs::create_dir_all(&self.out).map_err(io_error(&self.out))?;
+        (self.progress.wall_secs, self.progress.cpu_secs) = self.clocks();
+        self.progress.ema_updates = self.ema.as_ref().map_or(0, Ema::updates);
+        let mut state = State::new(self.progress.clone());
+        state.put_module("model", self.model());
+        if let Some(ema) = &self.ema {
+            state.put_module("ema", ema.module());
+        }
+        self.optimizer.moments().for_each(|(name, moments)| state.put_moments(name, moments));
+        Ok(state.write(&self.out.join(STATE_FILE))?)
+    }
+
+    /// Seconds of wall clock and of processor time, over all parts of the run.
+    fn clocks(&self) -> (f64, f64) {
+        let cpu = usage::cpu_secs().unwrap_or(0.0) - self.cpu_at_start;
+        (self.before.0 + self.started.elapsed().as_secs_f64(), self.before.1 + cpu)
+    }
+
+    fn line(&self, window: &Window, lr: f64, first: u64) -> StepLine {
+        let (wall_secs, cpu_secs) = self.clocks();
+        let step = self.progress.step;
+        let left = self.batches.steps().saturating_sub(step) as f64;
+        let of_step = self.started.elapsed().as_secs_f64() / (step - first).max(1) as f64;
+        let mean = |sum: f64| sum / window.steps.max(1) as f64;
+        StepLine {
+            step,
+            lr,
+            loss: mean(window.loss),
+            terms: window.terms.iter().map(|(name, sum)| (name.clone(), mean(*sum))).collect(),
+            grad_norm: mean(window.grad_norm),
+            samples_per_sec: window.samples as f64 / window.secs.max(1e-9),
+            waiting: window.waited / window.secs.max(1e-9),
+            samples: self.progress.samples,
+            wall_secs,
+            cpu_secs,
+            remaining_secs: left * of_step,
+        }
+    }
+}
+
+impl Window {
+    fn add(&mut self, stepped: &Stepped, secs: f64) {
+        self.steps += 1;
+        self.loss += stepped.loss;
+        for (name, value) in &stepped.terms {
+            *self.terms.entry(name.clone()).or_default() += value;
+        }
+        self.grad_norm += stepped.grad_norm;
+        self.samples += stepped.samples;
+        self.secs += secs;
+        self.waited += stepped.waited;
+    }
+}
+
+fn open_validation<C>(recipe: &Recipe<C>) -> Result<Option<Examples>, TrainError> {
+    let Some(validation) = &recipe.validation else { return Ok(None) };
+    let options = ExampleOptions {
+        seed: validation.seed,
+        targets: validation.wanted(),
+        masks: false,
+        ..ExampleOptions::default()
+    };
+    Ok(Some(Examples::open(&validation.source.parse()?, &options)?))
+}
+
+/// Scalars on the host, in one transfer.
+fn read(scalars: Vec<Tensor<1>>) -> Vec<f64> {
+    let plain = |scalar: Tensor<1>| if scalar.device().is_autodiff() { scalar.inner() } else { scalar };
+    Tensor::cat(scalars.into_iter().map(plain).collect(), 0).into_data().iter::<f64>().collect()
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> TrainError + use<> {
+    let path = path.to_owned();
+    move |source| TrainError::Io { path, source }
+}

@@ -1,0 +1,120 @@
+//! One sample: a picture and a phrase, changed at random, as the model reads it.
+
+use groundling_core::{Anchor, BoxXyxy, ContentRect, FrameError, ImageSize, Pixels, Placement};
+use groundling_data::examples::{ExampleObject, ExamplePhrase, Picture};
+use groundling_data::image::augment::{GrounderRecipe, MirrorText, Scene, random_anchor, random_jitter};
+use groundling_data::image::preprocess::{Preprocessor, place, target_box};
+use groundling_data::image::resize::resize;
+use groundling_data::rng::Rng;
+use groundling_data::text::wordpiece::{Truncation, WordPiece};
+use groundling_models::contract::{Fit, InputSpec, SampleTruth, TruthObject};
+
+use crate::recipe::{Augmentation, AugmentationSection, PlacementName};
+
+/// A sample on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostSample {
+    /// The id of its phrase.
+    pub id: String,
+    /// `[3, H, W]`, normalised.
+    pub pixels: Vec<f32>,
+    /// Where the picture lies in its canvas.
+    pub content: ContentRect,
+    /// Word pieces.
+    pub ids: Vec<u32>,
+    /// What the phrase refers to, in the frame of the canvas.
+    pub truth: SampleTruth,
+}
+
+/// Makes samples of pictures.
+#[derive(Debug, Clone)]
+pub struct SampleMaker {
+    input: InputSpec,
+    preprocessor: Preprocessor,
+    words: WordPiece,
+    augmentation: AugmentationSection,
+    grounder: GrounderRecipe,
+}
+
+impl SampleMaker {
+    /// For a system's input and a recipe's augmentation.
+    pub fn new(input: InputSpec, words: WordPiece, augmentation: &AugmentationSection) -> Self {
+        let grounder = GrounderRecipe {
+            jitter_probability: augmentation.jitter,
+            jitter_strength: augmentation.jitter_strength,
+            mirror_probability: augmentation.mirror,
+            ..GrounderRecipe::for_side(input.side)
+        };
+        let preprocessor = groundling::input::preprocessor(&input);
+        Self { input, preprocessor, words, augmentation: augmentation.clone(), grounder }
+    }
+
+    /// The sample of a phrase.
+    ///
+    /// # Errors
+    /// If the picture cannot be placed in the canvas: it has no pixels, or the canvas has no sides.
+    pub fn make(&self, picture: &Picture, phrase: &ExamplePhrase, rng: &mut Rng) -> Result<HostSample, FrameError> {
+        let target = phrase.truth.enclosing_box();
+        // The target's box goes first; crowds are no single objects.
+        let objects: Vec<(usize, &ExampleObject)> =
+            picture.about.objects.iter().enumerate().filter(|(_, object)| !object.is_crowd).collect();
+        let boxes = target.into_iter().chain(objects.iter().map(|(_, object)| object.bbox)).collect();
+        let scene =
+            Scene { image: picture.image.clone(), boxes, masks: Vec::new(), phrase: phrase.phrase.as_str().to_owned() };
+        let scene = self.augmented(scene, usize::from(target.is_some()), rng);
+        let placement = self.placement(ImageSize::new(scene.image.height(), scene.image.width())?, rng)?;
+        let resized = resize(&scene.image, placement.resized(), self.preprocessor.filter);
+        let prepared = place(&resized, placement, self.input.mean, self.input.std);
+        let mut boxes = scene.boxes.into_iter();
+        let bbox = target.and_then(|_| boxes.next()).map(|bbox| target_box(&placement, bbox));
+        let object = |((index, object), bbox): ((usize, &ExampleObject), BoxXyxy<Pixels>)| TruthObject {
+            bbox: target_box(&placement, bbox),
+            class: object.class,
+            is_target: phrase.targets.contains(&index),
+        };
+        // A crop can cut away objects that are not the target.
+        let seen = objects.into_iter().zip(boxes).filter(|(_, bbox)| bbox.width() > 0.0 && bbox.height() > 0.0);
+        Ok(HostSample {
+            id: phrase.id.clone(),
+            pixels: prepared.pixels,
+            content: placement.content(),
+            ids: ids(&self.words, &scene.phrase, &self.input),
+            truth: SampleTruth { bbox, objects: seen.map(object).collect(), mask: None },
+        })
+    }
+
+    fn augmented(&self, mut scene: Scene, targets: usize, rng: &mut Rng) -> Scene {
+        let AugmentationSection { kind, mirror, jitter, jitter_strength, .. } = self.augmentation;
+        match kind {
+            Augmentation::Grounder => GrounderRecipe { crop_keeps: targets, ..self.grounder.clone() }.apply(scene, rng),
+            Augmentation::None => {
+                if rng.chance(jitter) {
+                    random_jitter(&mut scene.image, jitter_strength, rng);
+                }
+                if rng.chance(mirror) { scene.mirrored(MirrorText::Words) } else { scene }
+            }
+        }
+    }
+
+    fn placement(&self, size: ImageSize, rng: &mut Rng) -> Result<Placement, FrameError> {
+        let usual = self.preprocessor.placement(size)?;
+        if self.input.fit == Fit::Square {
+            return Ok(usual);
+        }
+        let side = self.input.side;
+        // The grounders' recipe has chosen the size; it never is larger than the canvas.
+        let keeps_size = self.augmentation.kind == Augmentation::Grounder && size.long_side() <= side;
+        let resized = if keeps_size { size } else { usual.resized() };
+        let anchor = match (self.augmentation.placement, self.input.fit) {
+            (PlacementName::Random, _) => random_anchor(resized, side, rng),
+            (PlacementName::Fixed, Fit::LetterboxCentre) => Anchor::Centre,
+            (PlacementName::Fixed, _) => Anchor::TopLeft,
+        };
+        Placement::padded(size, resized, ImageSize::square(side)?, anchor)
+    }
+}
+
+/// Word pieces of a phrase, cut to what a system reads.
+pub(crate) fn ids(words: &WordPiece, phrase: &str, input: &InputSpec) -> Vec<u32> {
+    words.encode(phrase).fitted(input.max_ids, Truncation::KeepSeparator).ids
+}

@@ -1,0 +1,100 @@
+//! Weights to start from, and weights that are published.
+
+use std::path::Path;
+
+use groundling::bundle::{TrainingData, TrainingRecord};
+use groundling::{Bundle, BundleError, BundleLimits, Description};
+use groundling_models::contract::System;
+use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, Precision, Report, load_into};
+
+/// Why weights cannot be loaded or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The file is damaged, or does not fit the model.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The weights folder is damaged or cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// There is no such layout.
+    #[error("layout {found:?}: this system knows {known:?}")]
+    Layout {
+        /// The name given.
+        found: String,
+        /// Names there are.
+        known: Vec<&'static str>,
+    },
+}
+
+/// Loads a weights folder of ours, or a checkpoint in one of the system's foreign layouts: by its name, or by the names of the tensors.
+///
+/// # Errors
+/// If the file cannot be read or does not fit: what is missing, unused, or of another shape.
+pub fn load<S: System>(model: S, path: &Path, layout: Option<&str>) -> Result<(S, Report), WeightsError> {
+    if path.is_dir() {
+        let bundle = Bundle::open(path, &BundleLimits::default())?;
+        return Ok(load_into(model, &bundle.checkpoint()?, &[])?);
+    }
+    let checkpoint = Checkpoint::open(path, &Limits::default())?;
+    let layouts = S::layouts(model.config());
+    let chosen = match layout {
+        Some(name) => Some(layouts.iter().find(|layout| layout.name == name).ok_or_else(|| WeightsError::Layout {
+            found: name.to_owned(),
+            known: layouts.iter().map(|layout| layout.name).collect(),
+        })?),
+        None => layouts.iter().find(|layout| checkpoint.tensors().keys().any(|key| key.starts_with(layout.marker))),
+    };
+    let rules = chosen.map(|layout| layout.rules.as_slice()).unwrap_or_default();
+    Ok(load_into(model, &checkpoint, rules)?)
+}
+
+/// What is said about published weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// Name of the model.
+    pub name: String,
+    /// Name of its preset.
+    pub preset: String,
+    /// Under which licence the weights may be used.
+    pub licence: String,
+    /// The resolved recipe.
+    pub recipe: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Figures at that step.
+    pub figures: serde_json::Map<String, serde_json::Value>,
+    /// Names of sources, with the seeds of those that are generated.
+    pub data: Vec<(String, Option<u64>)>,
+}
+
+/// Writes a weights folder: the weights as they are used, without what only training needs, their configuration and the recipe.
+///
+/// # Errors
+/// If the folder cannot be written, or the disk is full. A model that was there is then still there.
+pub fn write_folder<S: System>(
+    folder: &Path,
+    model: S,
+    about: &About,
+    precision: Precision,
+) -> Result<(), WeightsError> {
+    let data = about.data.iter().cloned().map(|(source, seed)| TrainingData { source, seed, sha256: None });
+    let description = Description {
+        name: about.name.clone(),
+        preset: about.preset.clone(),
+        licence: about.licence.clone(),
+        training: Some(TrainingRecord {
+            recipe: Some("recipe.toml".to_owned()),
+            data: data.collect(),
+            seed: about.seed,
+            steps: about.steps,
+            figures: about.figures.clone(),
+        }),
+        recipe: Some(about.recipe.clone()),
+        card: None,
+    };
+    Bundle::write(folder, &model.for_release(), &description, precision)?;
+    Ok(())
+}

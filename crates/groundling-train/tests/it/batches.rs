@@ -1,0 +1,104 @@
+//! What the model is shown.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use groundling_models::contract::System;
+use groundling_train::batches::Batches;
+
+use crate::toy::{Config, Toy, recipe};
+
+fn open(overrides: &[&str]) -> Arc<Batches> {
+    Arc::new(Batches::open(&recipe(overrides), Toy::input(&Config { side: 32, max_ids: 12 })).unwrap())
+}
+
+#[test]
+fn a_batch_depends_on_nothing_but_its_number() {
+    let batches = open(&[]);
+    let alone: Vec<_> = [3, 0, 2, 1].map(|pass| batches.batch(pass).unwrap()).into();
+    for workers in [1, 2, 3] {
+        let mut stream = batches.stream(1, workers);
+        for expected in [&alone[3], &alone[2], &alone[0]] {
+            assert_eq!(&stream.next().unwrap().unwrap(), expected, "{workers} workers");
+        }
+    }
+    assert!(batches.stream(20, 2).next().is_none(), "the run has 20 steps");
+    assert_ne!(alone[0], alone[1]);
+    let other = open(&["schedule.seed=2"]);
+    assert_ne!(other.batch(0).unwrap(), alone[1], "another seed, other phrases and places");
+}
+
+#[test]
+fn phrases_of_a_picture_stand_together() {
+    let ids = open(&[]).batch(0).unwrap().ids();
+    let pictures: Vec<&str> = ids.iter().map(|id| id.rsplit_once('-').unwrap().0).collect();
+    assert_eq!(pictures[..3], ["scenes-train-7-000000"; 3]);
+    assert_eq!(pictures[3..], ["scenes-train-7-000001"; 3]);
+    let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(distinct.len(), 6, "no phrase twice: {ids:?}");
+}
+
+#[test]
+fn boxes_stay_on_the_canvas_and_follow_the_picture() {
+    let batches = open(&["augmentation.kind=grounder", "schedule.batch=40"]);
+    let mut contents = std::collections::BTreeSet::new();
+    for sample in batches.batch(0).unwrap().samples {
+        let bbox = sample.truth.bbox.unwrap().to_xyxy();
+        let content = sample.content;
+        contents.insert((content.top, content.left, content.height, content.width));
+        let inside = |low: f64, high: f64, start: u32, length: u32| {
+            let (start, end) = (f64::from(start) / 32.0, f64::from(start + length) / 32.0);
+            // The recipe scales boxes by one ratio and rounds the sides of the picture: up to half a pixel.
+            let rounding = 0.5 / 32.0;
+            low >= start - rounding && high <= end + rounding && high > low
+        };
+        assert!(inside(bbox.x0, bbox.x1, content.left, content.width), "{bbox:?} {content:?}");
+        assert!(inside(bbox.y0, bbox.y1, content.top, content.height), "{bbox:?} {content:?}");
+        assert_eq!(sample.truth.objects.iter().filter(|object| object.is_target).count(), 1);
+        let target = sample.truth.objects.iter().find(|object| object.is_target).unwrap();
+        assert_eq!(target.bbox, sample.truth.bbox.unwrap());
+        assert!(target.class.is_some());
+        // Outside the content there is nothing.
+        for (index, value) in sample.pixels.iter().take(32 * 32).enumerate() {
+            let (row, column) = ((index / 32) as u32, (index % 32) as u32);
+            let rows = content.top..content.top + content.height;
+            if !(rows.contains(&row) && (content.left..content.left + content.width).contains(&column)) {
+                assert_eq!(*value, 0.0);
+            }
+        }
+    }
+    assert!(contents.len() > 10, "sizes and places vary: {contents:?}");
+}
+
+#[test]
+fn phrases_are_padded_to_the_longest_of_the_batch() {
+    let host = open(&[]).batch(5).unwrap();
+    let (batch, truths) = host.to_device(32, &Device::flex());
+    let lengths: Vec<usize> = host.samples.iter().map(|sample| sample.ids.len()).collect();
+    assert_eq!(batch.canvases.dims(), [6, 3, 32, 32]);
+    assert_eq!(batch.ids.dims(), [6, *lengths.iter().max().unwrap()]);
+    assert_eq!((batch.lengths.clone(), truths.len()), (lengths.clone(), 6));
+    assert!(lengths.iter().all(|&length| (3..=12).contains(&length)), "{lengths:?}");
+    let ids: Vec<i64> = batch.ids.into_data().iter::<i64>().collect();
+    for (row, sample) in ids.chunks(ids.len() / 6).zip(&host.samples) {
+        assert_eq!((row[0], row[sample.ids.len() - 1]), (101, 102));
+        assert!(row[sample.ids.len()..].iter().all(|&id| id == 0));
+    }
+}
+
+#[test]
+fn stages_choose_the_kinds_of_phrases() {
+    let mut recipe = recipe(&["schedule.batch=12"]);
+    let stage = "until = 0.5\nkinds = { attributes = 1 }";
+    recipe.stage.push(toml::from_str(stage).unwrap());
+    recipe.data[0].kinds = Some(toml::from_str("relation = 1").unwrap());
+    let batches = Batches::open(&recipe, Toy::input(&Config { side: 32, max_ids: 30 })).unwrap();
+    let words = groundling_data::text::wordpiece::WordPiece::bert_base_uncased();
+    let says = |pass: u64, word: &str| -> usize {
+        let id = words.encode(word).ids[1];
+        batches.batch(pass).unwrap().samples.iter().filter(|sample| sample.ids.contains(&id)).count()
+    };
+    let places = |pass| ["of", "above", "below", "under", "over"].iter().map(|word| says(pass, word)).sum::<usize>();
+    assert_eq!(places(9), 0, "the last step of the first stage: attributes only");
+    assert!(places(10) >= 9, "then relations only: {}", places(10));
+}

@@ -1,0 +1,9 @@
+//! Integration tests of groundling-train.
+#![allow(clippy::unwrap_used)]
+
+mod batches;
+mod optimizer;
+mod recipe;
+mod run;
+mod state;
+mod toy;

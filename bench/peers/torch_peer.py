@@ -1,4 +1,4 @@
-"""PyTorch's side of `cargo bench -p groundling-kernels`.
+"""PyTorch's side of `cargo bench -p groundling-kernels` and of `cargo bench -p groundling-models`.
 
 Reads one request a line on standard input and answers with one line on standard output, so that the benchmark can alternate between the
 two programs in one run:
@@ -208,6 +208,16 @@ def encoder_step(batch, length, width, layers):
     return run
 
 
+def vilt_encoder(tokens):
+    """The transformer of ViLT-B/32 alone, over tokens that are there already."""
+    from transformers import ViltConfig
+    from transformers.models.vilt.modeling_vilt import ViltEncoder
+
+    encoder = ViltEncoder(ViltConfig()).eval()
+    x = torch.randn(1, tokens, 768)
+    return no_grad(lambda: encoder(x))
+
+
 def swin_bias():
     pair, mask = torch.randn(1, 4, 144, 144), torch.zeros(64, 1, 144, 144)
     return pair + mask
@@ -261,6 +271,8 @@ CASES = {
     "resnet-50 1x3x640x640": lambda: resnet50(640),
     "swin-b 1x3x384x384": lambda: swin_base(384),
     "encoder training step 16x128": lambda: encoder_step(16, 128, 256, 6),
+    # crates/groundling-models/benches/scanformer: 11 word pieces, three answering tokens, 20 + 80 + 300 patches.
+    "vilt_b 640x480 dense": lambda: vilt_encoder(414),
 }
 
 

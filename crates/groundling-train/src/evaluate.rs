@@ -36,7 +36,7 @@ pub struct Evaluation {
     /// Answers that were not finite; they count as wrong.
     pub not_finite: usize,
     /// Seconds of wall clock.
-    pub wall_secs: f64,
+    pub secs: f64,
 }
 
 /// Figures of one level.
@@ -172,7 +172,7 @@ impl Reader {
     }
 }
 
-fn figures(scored: &[Scored], wall_secs: f64) -> Evaluation {
+fn figures(scored: &[Scored], secs: f64) -> Evaluation {
     let of = |ious: &[f64]| RecScores::of(ious, RecRule::Standard);
     let acc50 = |scores: &RecScores| {
         scores.accuracy.iter().find(|(threshold, _)| *threshold == 0.5).and_then(|(_, accuracy)| *accuracy)
@@ -201,6 +201,6 @@ fn figures(scored: &[Scored], wall_secs: f64) -> Evaluation {
         mean_flops: mean(&|scored| scored.flops as f64),
         mean_dense_flops: mean(&|scored| scored.dense_flops as f64),
         not_finite: scored.iter().filter(|scored| !scored.finite).count(),
-        wall_secs,
+        secs,
     }
 }

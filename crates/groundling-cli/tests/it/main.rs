@@ -4,3 +4,4 @@
 mod formats;
 mod model;
 mod program;
+mod train;

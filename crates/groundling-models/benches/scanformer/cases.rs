@@ -16,6 +16,10 @@ pub(crate) fn groups() -> Vec<Vec<Case>> {
     vec![
         vec![("small training step 32x12", Box::new(|| training(ScanFormerConfig::small(), 32, 12)) as _)],
         vec![
+            ("vilt_b 640x480 dense", Box::new(|| ground(&vilt(), 480, None)) as _),
+            ("vilt_b 640x480 20/50/100", Box::new(|| ground(&vilt(), 480, Some([20, 50, 100]))) as _),
+        ],
+        vec![
             ("small dense", Box::new(|| ground(&small(), 192, None)) as _),
             ("small 9/18/36", Box::new(|| ground(&small(), 192, Some([9, 18, 36]))) as _),
         ],
@@ -24,6 +28,14 @@ pub(crate) fn groups() -> Vec<Vec<Case>> {
 
 fn small() -> Rc<ScanFormer> {
     model(ScanFormerConfig::small())
+}
+
+/// One for both cases: it takes a gigabyte.
+fn vilt() -> Rc<ScanFormer> {
+    thread_local! {
+        static MODEL: Rc<ScanFormer> = model(ScanFormerConfig::vilt_b());
+    }
+    MODEL.with(Rc::clone)
 }
 
 fn model(config: ScanFormerConfig) -> Rc<ScanFormer> {

@@ -1,4 +1,4 @@
-//! A training run: from a recipe to weights, resumable at any moment.
+//! The loop.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,244 +7,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use groundling_data::DatasetError;
-use groundling_data::examples::{ExampleError, ExampleOptions, Examples};
-use groundling_models::contract::{ConfigError, GroundOptions, InputSpec, System};
-use groundling_nn::checkpoint::parameters;
+use groundling_data::examples::{ExampleOptions, Examples};
+use groundling_models::contract::{GroundOptions, InputSpec, System};
+use groundling_nn::checkpoint::{initialise, parameters};
 use groundling_nn::ema::{Decay, Ema};
-use serde::Serialize;
 
+use super::{Control, Event, Job, Memory, Observer, Plan, Resume, Summary, TrainError};
 use crate::batches::{BatchError, BatchStream, Batches, HostBatch, mixed};
-use crate::evaluate::{EvaluationError, evaluate};
+use crate::evaluate::evaluate;
 use crate::log::{EvaluationLine, Log, StepLine};
 use crate::optimizer::{AdamW, HostGradients};
-use crate::recipe::{DataSection, Recipe, RecipeError};
+use crate::recipe::{DataSection, Recipe};
 use crate::schedule::rate_factor;
 use crate::state::{Progress, STATE_FILE, State, StateError, recipe_differences};
-use crate::usage;
-use crate::weights::{self, WeightsError};
+use crate::{usage, weights};
 
-/// What to run.
-#[derive(Debug, Clone)]
-pub struct Job<S: System> {
-    /// The recipe, resolved by [`Recipe::resolve`].
-    pub recipe: Recipe<S::Criterion>,
-    /// The configuration that it resolved to.
-    pub config: S::Config,
-    /// Where to compute; without gradients, they are added here.
-    pub device: Device,
-    /// The run's folder.
-    pub out: PathBuf,
-    /// Whether to go on with what is there.
-    pub resume: Resume,
-}
-
-/// Whether to go on with the state in the run's folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Resume {
-    /// If there is one; it must be of the same recipe.
-    #[default]
-    Auto,
-    /// There must be one.
-    Required,
-    /// Never: start again and overwrite it.
-    Never,
-}
-
-/// What is told while a run goes on.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// Before the first step.
-    Start(&'a Plan),
-    /// A step was taken; `line` stands in the log if there is one.
-    Step {
-        /// Steps taken.
-        step: u64,
-        /// What the log says of the steps since the last line.
-        line: Option<&'a StepLine>,
-    },
-    /// The model was evaluated.
-    Evaluated(&'a EvaluationLine),
-    /// The state was written.
-    Saved {
-        /// Steps taken.
-        step: u64,
-    },
-}
-
-/// What to do after an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// Go on.
-    Continue,
-    /// Save the state and end the run early.
-    Stop,
-}
-
-/// Watches a run.
-pub trait Observer {
-    /// Something happened.
-    fn notice(&mut self, event: Event<'_>) -> Control;
-}
-
-/// Watches nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Observer for Silent {
-    fn notice(&mut self, _: Event<'_>) -> Control {
-        Control::Continue
-    }
-}
-
-/// What a run is going to be.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Plan {
-    /// Numbers in the model's parameters, those that only training needs counted.
-    pub parameters: usize,
-    /// Steps of the whole run.
-    pub steps: u64,
-    /// Steps taken before.
-    pub done: u64,
-    /// Samples of a step.
-    pub samples_per_step: usize,
-    /// Phrases that were left out because something is wrong with them.
-    pub skipped: usize,
-    /// Memory that it will take.
-    pub memory: Memory,
-}
-
-/// An estimate of memory, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    /// Weights and gradients.
-    pub weights: u64,
-    /// Moments of the optimiser, and the average.
-    pub states: u64,
-    /// What one sample takes between its forward and backward pass, from a trial with few; `None` where it cannot be measured.
-    pub activations_of_sample: Option<u64>,
-    /// All of it at the recipe's batch, with what the process held before.
-    pub total: Option<u64>,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Summary {
-    /// The plan.
-    pub plan: Plan,
-    /// Steps taken.
-    pub step: u64,
-    /// Whether all steps were taken.
-    pub finished: bool,
-    /// Best Acc@0.5 on the validation source, and its step.
-    pub best: Option<(f64, u64)>,
-    /// The last evaluation.
-    pub last: Option<EvaluationLine>,
-    /// Seconds of wall clock, over all parts of the run.
-    pub wall_secs: f64,
-    /// Seconds of processor time, over all parts of the run.
-    pub cpu_secs: f64,
-    /// Folders of weights that were written.
-    pub weights: Vec<PathBuf>,
-}
-
-/// Why a run ended early.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// The recipe cannot be.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The recipe is for another system.
-    #[error("the recipe trains {found:?}, expected {expected:?}")]
-    System {
-        /// Its system.
-        found: String,
-        /// The system at hand.
-        expected: &'static str,
-    },
-    /// The configuration of the model contradicts itself.
-    #[error("model.config: {0}")]
-    Config(#[from] ConfigError),
-    /// The weights to start from do not load, or weights cannot be written.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// A batch cannot be made.
-    #[error(transparent)]
-    Batch(#[from] BatchError),
-    /// The validation source cannot be opened.
-    #[error("validation: {0}")]
-    Validation(#[from] ExampleError),
-    /// The name of the validation source cannot be read.
-    #[error("validation: {0}")]
-    ValidationName(#[from] DatasetError),
-    /// The evaluation failed.
-    #[error("evaluation: {0}")]
-    Evaluation(#[from] EvaluationError),
-    /// The state cannot be read, written or used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// A state was required, and there is none.
-    #[error("{path}: there is no state to resume from")]
-    NoState {
-        /// Where it would be.
-        path: PathBuf,
-    },
-    /// A file of the run's folder cannot be written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The loss or a gradient is not a finite number. The weights before this step are in the state file.
-    #[error("step {step}: {what} is not finite; {}", said(samples, *alone))]
-    NotFinite {
-        /// The step, from 0.
-        step: u64,
-        /// `the loss` or `the gradient`.
-        what: &'static str,
-        /// Ids of samples that do it alone, or of the whole batch if none does.
-        samples: Vec<String>,
-        /// Whether they do it alone.
-        alone: bool,
-    },
-}
-
-fn said(samples: &[String], alone: bool) -> String {
-    const SHOWN: usize = 8;
-    let more = samples.len().saturating_sub(SHOWN);
-    let names = samples.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    let names = if more > 0 { format!("{names} and {more} more") } else { names };
-    if alone {
-        format!("these samples do it alone: {names}")
-    } else {
-        format!("no sample does it alone; the batch: {names}")
-    }
-}
-
-/// Trains.
-///
-/// # Errors
-/// [`TrainError`]. The last whole state stays in the run's folder.
-pub fn train<S: System>(job: Job<S>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
-    let mut run = Run::open(job)?;
-    run.start(observer)?;
-    run.all_steps(observer)
-}
-
-/// What a run would be: everything is opened and checked, one step's memory is tried, nothing is written.
-///
-/// # Errors
-/// As [`train`].
-pub fn plan<S: System>(job: Job<S>) -> Result<Plan, TrainError> {
-    let mut run = Run::open(job)?;
-    run.plan()
-}
-
-struct Run<S: System> {
+/// A run in memory.
+pub(super) struct Run<S: System> {
     recipe: Recipe<S::Criterion>,
     recipe_text: String,
     input: InputSpec,
@@ -295,7 +74,7 @@ const SEED_STEP: u64 = 22;
 const TRIAL: usize = 4;
 
 impl<S: System> Run<S> {
-    fn open(job: Job<S>) -> Result<Self, TrainError> {
+    pub(super) fn open(job: Job<S>) -> Result<Self, TrainError> {
         let started = Instant::now();
         let Job { recipe, config, device: plain_device, out, resume } = job;
         let recipe_text = recipe.to_toml()?;
@@ -303,7 +82,7 @@ impl<S: System> Run<S> {
         let batches = Arc::new(Batches::open(&recipe, input)?);
         let validation = open_validation(&recipe)?;
         let device = plain_device.clone().autodiff();
-        // Parameters draw their first values when they are first used; here they do so in the order of the fields.
+        // Parameters draw their first values when they are first used; `initialise` below does it now, in the order of the fields.
         device.seed(mixed(&[recipe.schedule.seed, SEED_WEIGHTS]));
         let mut model = S::init(&config, &device)?;
         let path = out.join(STATE_FILE);
@@ -318,7 +97,8 @@ impl<S: System> Run<S> {
             tracing::debug!("{report}");
             model = loaded;
         }
-        let mut model = model.for_training(&recipe.criterion_at(0.0)?)?.materialize();
+        let mut model = model.for_training(&recipe.criterion_at(0.0)?)?;
+        initialise(&model);
         let o = &recipe.optimizer;
         let mut optimizer = AdamW::new(&model, o, S::parameter_group);
         let decay = Decay { rate: o.ema.decay, warm_up: o.ema.warm_up };
@@ -365,7 +145,7 @@ impl<S: System> Run<S> {
     }
 
     /// What the run will be; tries a few samples for their memory.
-    fn plan(&mut self) -> Result<Plan, TrainError> {
+    pub(super) fn plan(&mut self) -> Result<Plan, TrainError> {
         let numbers: usize = parameters(self.model()).iter().map(|info| info.shape.iter().product::<usize>()).sum();
         let bytes = numbers as u64 * 4;
         let schedule = &self.recipe.schedule;
@@ -396,7 +176,7 @@ impl<S: System> Run<S> {
         })
     }
 
-    fn start(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    pub(super) fn start(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let plan = self.plan()?;
         std::fs::create_dir_all(&self.out).map_err(io_error(&self.out))?;
         let path = self.out.join("recipe.toml");
@@ -407,7 +187,7 @@ impl<S: System> Run<S> {
         Ok(())
     }
 
-    fn all_steps(&mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+    pub(super) fn all_steps(&mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
         let steps = self.batches.steps();
         let first = self.progress.step;
         let mut log = Log::open(&self.out, first).map_err(io_error(&self.out))?;

@@ -1,0 +1,137 @@
+//! Training as people start it, and as it is killed.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::cargo::cargo_bin;
+use groundling_models::scanformer::{Criterion, ScanFormerConfig};
+use groundling_testkit::scratch;
+use groundling_train::recipe::Recipe;
+
+const RECIPE: &str = "
+    [model]
+    system = \"scanformer\"
+    preset = \"tiny\"
+    config = { dim = 12, layers = 2, mlp_hidden = 12, select_layer = 1, image_size = 32 }
+    [[data]]
+    source = \"scenes:train:1000\"
+    size = [32, 32]
+    phrases = [2, 2]
+    [schedule]
+    steps = 24
+    batch = 4
+    phrases_per_picture = 2
+    [optimizer]
+    ema = { decay = 0.9 }
+    [criterion]
+    target_patches = 1.0
+    [output]
+    save_every = 1
+    precision = \"f32\"
+";
+
+fn command(recipe: &Path, out: &Path) -> Command {
+    let mut command = Command::new(cargo_bin!("groundling"));
+    command.args(["train", "--quiet", "--json", "--threads", "1", "--out"]).arg(out).arg(recipe);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn finish(recipe: &Path, out: &Path) -> serde_json::Value {
+    let done = command(recipe, out).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+/// The numbers of a state: everything after the header, which holds clocks.
+fn numbers(out: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(out.join("state.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + header..].to_vec()
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
+    let folder = scratch("cli-train-killed");
+    let (recipe, whole, killed) = (folder.join("small.toml"), folder.join("whole"), folder.join("killed"));
+    std::fs::write(&recipe, RECIPE).unwrap();
+    let summary = finish(&recipe, &whole);
+    assert_eq!((summary["schema"].as_str(), summary["finished"].as_bool()), (Some("groundling.trained/1"), Some(true)));
+
+    // Ten ends at moments that have nothing to do with steps. On a slow machine some come before the first step and some runs
+    // end by themselves on a fast one: what follows holds whenever they come.
+    let state = killed.join("state.safetensors");
+    for round in 0..10u64 {
+        let before = std::fs::metadata(&state).and_then(|meta| meta.modified()).ok();
+        let mut child = command(&recipe, &killed).spawn().unwrap();
+        // Wait until this part of the run has written a state, or has ended, then a little longer.
+        let patience = Instant::now() + Duration::from_secs(60);
+        while std::fs::metadata(&state).and_then(|meta| meta.modified()).ok() == before
+            && child.try_wait().unwrap().is_none()
+            && Instant::now() < patience
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(round * 7 % 10));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let summary = finish(&recipe, &killed);
+    assert_eq!(summary["step"].as_u64(), Some(24));
+    assert!(numbers(&whole) == numbers(&killed), "weights, moments and average are equal bit for bit");
+    assert_eq!(std::fs::read(whole.join("recipe.toml")).unwrap(), std::fs::read(killed.join("recipe.toml")).unwrap());
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_take_and_writes_nothing() {
+    let folder = scratch("cli-train-dry");
+    let (recipe, out) = (folder.join("small.toml"), folder.join("out"));
+    std::fs::write(&recipe, RECIPE).unwrap();
+    let done = command(&recipe, &out).arg("--dry-run").output().unwrap();
+    let plan: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((plan["schema"].as_str(), plan["steps"].as_u64()), (Some("groundling.plan/1"), Some(24)));
+    assert!(plan["memory"]["weights"].as_u64().unwrap() > 1_000_000);
+    assert!(!out.exists());
+}
+
+#[test]
+fn mistakes_end_with_code_2_and_a_place() {
+    let folder = scratch("cli-train-mistakes");
+    let recipe = folder.join("small.toml");
+    std::fs::write(&recipe, RECIPE.replace("batch = 4", "batches = 4")).unwrap();
+    let done = command(&recipe, &folder.join("out")).output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(stderr.contains("small.toml:13: unknown field `batches`, expected one of `steps`"), "{stderr}");
+    std::fs::write(&recipe, RECIPE).unwrap();
+    let mut other = command(&recipe, &folder.join("out"));
+    let done = other.args(["-o", "model.config.dims=12"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(stderr.contains("model.config.dims is 12, expected one of"), "{stderr}");
+    assert!(
+        command(&recipe, &folder.join("out")).args(["--resume", "required"]).output().unwrap().status.code() == Some(2)
+    );
+}
+
+#[test]
+fn every_recipe_of_the_project_is_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/scanformer");
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for word in ["# command   groundling train recipes/", "# hardware ", "# time ", "# expected "] {
+            assert!(text.contains(word), "{}: the header lacks {word:?}", path.display());
+        }
+        let mut recipe = Recipe::<Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
+        let preset = ScanFormerConfig::preset(&recipe.model.preset).unwrap();
+        recipe.resolve(&preset).unwrap().check().unwrap();
+        recipe.criterion.check().unwrap();
+        for data in &recipe.data {
+            data.source.parse::<groundling_data::DataSource>().unwrap();
+        }
+        found += 1;
+    }
+    assert_eq!(found, 5, "the number of recipes changed");
+}

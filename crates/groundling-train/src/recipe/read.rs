@@ -1,0 +1,287 @@
+//! Reads, checks and resolves recipes.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::Recipe;
+
+/// What is wrong with a recipe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// Not TOML, an unknown key, a value of another type.
+    #[error("{place}: {message}")]
+    Parse {
+        /// File and line, or the override.
+        place: String,
+        /// What is wrong, and the keys that are known.
+        message: String,
+    },
+    /// An override that is not `dotted.key=value`.
+    #[error("override {found:?}: expected dotted.key=value")]
+    Override {
+        /// The text given.
+        found: String,
+    },
+    /// A value that cannot be.
+    #[error("{key} is {found}, expected {expected}")]
+    Value {
+        /// Its dotted key.
+        key: String,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+}
+
+/// The system that a recipe trains, read without checking the rest.
+///
+/// # Errors
+/// If the text is not TOML, or does not say.
+pub fn system_of(text: &str, file: &str) -> Result<String, RecipeError> {
+    let table: Table = toml::from_str(text).map_err(|error| parse_error(file, text, &error))?;
+    let system = table.get("model").and_then(|model| model.get("system")).and_then(Value::as_str);
+    system.map(str::to_owned).ok_or_else(|| RecipeError::Parse {
+        place: file.to_owned(),
+        message: "model.system is missing, expected the name of a system".to_owned(),
+    })
+}
+
+impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
+    /// Reads a recipe; `file` names it in messages. `overrides` are `dotted.key=value`, values as in TOML; a bare word is a text, and
+    /// numbers choose in lists (`data.0.weight=2`).
+    ///
+    /// # Errors
+    /// [`RecipeError`] with file and line, or the override, and what was expected.
+    pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self, RecipeError> {
+        let mut recipe: Self = toml::from_str(text).map_err(|error| parse_error(file, text, &error))?;
+        let mut tree = Value::Table(toml::from_str(text).map_err(|error| parse_error(file, text, &error))?);
+        for change in overrides {
+            set(&mut tree, change)?;
+            // One at a time, so that the message names the one that is wrong.
+            let failed = |error: toml::de::Error| RecipeError::Parse {
+                place: format!("override {change:?}"),
+                message: error.message().to_owned(),
+            };
+            recipe = tree.clone().try_into().map_err(failed)?;
+        }
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The configuration of the model: that of the preset with the recipe's changes. From here on the recipe states all of it.
+    ///
+    /// # Errors
+    /// If the recipe changes a key that the configuration does not have, or to a value it cannot take.
+    pub fn resolve<F: Serialize + DeserializeOwned>(&mut self, preset: &F) -> Result<F, RecipeError> {
+        let Value::Table(mut config) = tree(preset)? else { return self.typed_config(Table::new()) };
+        for (key, value) in &self.model.config {
+            if !config.contains_key(key) {
+                let known: Vec<String> = config.keys().map(|key| format!("`{key}`")).collect();
+                return Err(RecipeError::Value {
+                    key: format!("model.config.{key}"),
+                    found: value.to_string(),
+                    expected: format!("one of {}", known.join(", ")),
+                });
+            }
+            config.insert(key.clone(), value.clone());
+        }
+        let typed = self.typed_config(config)?;
+        if let Value::Table(config) = tree(&typed)? {
+            self.model.config = config;
+        }
+        Ok(typed)
+    }
+
+    fn typed_config<F: DeserializeOwned>(&self, config: Table) -> Result<F, RecipeError> {
+        Value::Table(config).try_into().map_err(|error: toml::de::Error| RecipeError::Parse {
+            place: "model.config".to_owned(),
+            message: error.message().to_owned(),
+        })
+    }
+
+    /// The recipe as TOML, every default written out.
+    ///
+    /// # Errors
+    /// If the criterion holds what TOML cannot say.
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        toml::to_string_pretty(self)
+            .map_err(|error| RecipeError::Parse { place: "the recipe as TOML".to_owned(), message: error.to_string() })
+    }
+
+    /// The criterion at a point of the run, 0 to 1: that of the stage, moved toward what follows if the stage says so.
+    ///
+    /// # Errors
+    /// If a stage names a key that the criterion does not have.
+    pub fn criterion_at(&self, share: f64) -> Result<C, RecipeError> {
+        let Some(index) = self.stage_at(share) else { return Ok(self.criterion.clone()) };
+        let stage = &self.stage[index];
+        let mut values = self.stage_criterion(Some(index))?;
+        if stage.anneal {
+            // As the criterion has them: a whole number that stands for a fraction is one.
+            values = tree(&self.typed_criterion(values, index)?)?;
+            let start = if index == 0 { 0.0 } else { self.stage[index - 1].until };
+            let next = self.stage_criterion(Some(index + 1).filter(|&next| next < self.stage.len()))?;
+            let next = tree(&self.typed_criterion(next, index)?)?;
+            let part = (share - start) / (stage.until - start).max(f64::EPSILON);
+            blend(&mut values, &next, part.clamp(0.0, 1.0));
+        }
+        self.typed_criterion(values, index)
+    }
+
+    /// The stage of a point of the run, 0 to 1; `None` after the last.
+    pub fn stage_at(&self, share: f64) -> Option<usize> {
+        self.stage.iter().position(|stage| share < stage.until)
+    }
+
+    /// The criterion of a stage, or of the recipe itself, as a tree.
+    fn stage_criterion(&self, stage: Option<usize>) -> Result<Value, RecipeError> {
+        let whole = tree(&self.criterion)?;
+        let Value::Table(mut table) = whole else { return Ok(whole) };
+        if let Some(index) = stage {
+            table.extend(self.stage[index].criterion.clone());
+        }
+        Ok(Value::Table(table))
+    }
+
+    fn typed_criterion(&self, values: Value, stage: usize) -> Result<C, RecipeError> {
+        values.try_into().map_err(|error: toml::de::Error| RecipeError::Parse {
+            place: format!("stage.{stage}.criterion"),
+            message: error.message().to_owned(),
+        })
+    }
+
+    fn check(&self) -> Result<(), RecipeError> {
+        fn bad<T>(key: impl Into<String>, found: impl std::fmt::Display, expected: &str) -> Result<T, RecipeError> {
+            Err(RecipeError::Value { key: key.into(), found: found.to_string(), expected: expected.to_owned() })
+        }
+        let at_least_one = |key: &str, found: usize| if found == 0 { bad(key, found, "1 or more") } else { Ok(()) };
+        let share = |key: &str, found: f64| {
+            if (0.0..=1.0).contains(&found) { Ok(()) } else { bad(key, found, "a number from 0 to 1") }
+        };
+        let positive = |key: &str, found: f64| {
+            if found.is_finite() && found > 0.0 { Ok(()) } else { bad(key, found, "a number above 0") }
+        };
+        let not_negative = |key: &str, found: f64| {
+            if found.is_finite() && found >= 0.0 { Ok(()) } else { bad(key, found, "a number of 0 or more") }
+        };
+        if self.data.is_empty() {
+            return bad("data", "empty", "one or more [[data]]");
+        }
+        for (index, data) in self.data.iter().enumerate() {
+            positive(&format!("data.{index}.weight"), data.weight)?;
+            if data.targets.is_empty() {
+                return bad(format!("data.{index}.targets"), "empty", "some of \"zero\", \"one\", \"many\"");
+            }
+        }
+        let s = &self.schedule;
+        match (s.steps, s.epochs) {
+            (Some(0), None) => return bad("schedule.steps", 0, "1 or more"),
+            (Some(_), None) => {}
+            (None, Some(epochs)) => positive("schedule.epochs", epochs)?,
+            (None, None) => return bad("schedule.steps", "missing", "steps or epochs"),
+            (Some(_), Some(_)) => return bad("schedule.epochs", "given beside steps", "only one of them"),
+        }
+        at_least_one("schedule.batch", s.batch)?;
+        at_least_one("schedule.accumulation", s.accumulation)?;
+        at_least_one("schedule.phrases_per_picture", s.phrases_per_picture)?;
+        at_least_one("output.workers", self.output.workers)?;
+        share("schedule.warmup", s.warmup)?;
+        share("schedule.floor", s.floor)?;
+        let o = &self.optimizer;
+        not_negative("optimizer.lr", o.lr)?;
+        positive("optimizer.eps", o.eps)?;
+        not_negative("optimizer.weight_decay", o.weight_decay)?;
+        not_negative("optimizer.clip_norm", o.clip_norm)?;
+        for (key, found) in [("base", o.factors.base), ("new", o.factors.new), ("backbone", o.factors.backbone)] {
+            not_negative(&format!("optimizer.factors.{key}"), found)?;
+        }
+        for (key, found) in [("betas.0", o.betas[0]), ("betas.1", o.betas[1]), ("ema.decay", o.ema.decay)] {
+            if !(0.0..1.0).contains(&found) {
+                return bad(format!("optimizer.{key}"), found, "a number from 0 to below 1");
+            }
+        }
+        let a = &self.augmentation;
+        share("augmentation.mirror", a.mirror)?;
+        share("augmentation.jitter", a.jitter)?;
+        share("augmentation.jitter_strength", a.jitter_strength)?;
+        let mut last = 0.0;
+        for (index, stage) in self.stage.iter().enumerate() {
+            if !(stage.until > last && stage.until <= 1.0) {
+                return bad(format!("stage.{index}.until"), stage.until, "above the stage before, at most 1");
+            }
+            last = stage.until;
+            self.typed_criterion(self.stage_criterion(Some(index))?, index)?;
+        }
+        Ok(())
+    }
+}
+
+/// A value as TOML sees it.
+fn tree<T: Serialize>(value: &T) -> Result<Value, RecipeError> {
+    Value::try_from(value)
+        .map_err(|error| RecipeError::Parse { place: "as TOML".to_owned(), message: error.to_string() })
+}
+
+fn parse_error(file: &str, text: &str, error: &toml::de::Error) -> RecipeError {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    // A span that starts a line belongs to that line and not to the one before.
+    let starts_line = error.span().is_some_and(|span| text[..span.start.min(text.len())].ends_with('\n'));
+    let place = match line {
+        Some(line) => format!("{file}:{}", line + usize::from(starts_line)),
+        None => file.to_owned(),
+    };
+    RecipeError::Parse { place, message: error.message().to_owned() }
+}
+
+/// Sets `dotted.key=value` in a tree. Whether the key may be there is found when the tree becomes a recipe.
+fn set(tree: &mut Value, change: &str) -> Result<(), RecipeError> {
+    let wrong = || RecipeError::Override { found: change.to_owned() };
+    let (key, text) = change.split_once('=').ok_or_else(wrong)?;
+    let (key, text) = (key.trim(), text.trim());
+    // `2`, `true`, `[1, 2]` and `"text"` are TOML; anything else is a text without its quotes.
+    let value = toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut place = tree;
+    let parts: Vec<&str> = key.split('.').collect();
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(wrong());
+    }
+    for part in &parts {
+        place = match place {
+            Value::Table(table) => table.entry((*part).to_owned()).or_insert_with(|| Value::Table(Table::new())),
+            Value::Array(list) => {
+                let count = list.len();
+                let entry = part.parse::<usize>().ok().and_then(|index| list.get_mut(index));
+                entry.ok_or_else(|| RecipeError::Value {
+                    key: key.to_owned(),
+                    found: (*part).to_owned(),
+                    expected: format!("an index below {count}"),
+                })?
+            }
+            _ => return Err(wrong()),
+        };
+    }
+    *place = value;
+    Ok(())
+}
+
+/// Moves every number that differs toward the other tree.
+fn blend(from: &mut Value, to: &Value, part: f64) {
+    match (from, to) {
+        (Value::Table(from), Value::Table(to)) => {
+            for (key, value) in from.iter_mut() {
+                if let Some(other) = to.get(key) {
+                    blend(value, other, part);
+                }
+            }
+        }
+        (Value::Array(from), Value::Array(to)) => from.iter_mut().zip(to).for_each(|(a, b)| blend(a, b, part)),
+        (Value::Float(from), Value::Float(to)) => *from += (to - *from) * part,
+        _ => {}
+    }
+}

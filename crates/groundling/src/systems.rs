@@ -65,6 +65,7 @@ pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Res
         let device = settings.device.open()?;
         device.seed(seed);
         let model = M::init(&config, &device).map_err(|source| BundleError::Contradiction { path: place(), source })?;
+        initialise(&model);
         let identity = ModelIdentity { name: format!("{} with random weights", M::NAME), hash: format!("seed {seed}") };
         Ok(Grounder::from_model(model, identity, settings))
     }

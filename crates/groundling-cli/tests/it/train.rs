@@ -103,7 +103,7 @@ fn mistakes_end_with_code_2_and_a_place() {
     let done = command(&recipe, &folder.join("out")).output().unwrap();
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(2));
-    assert!(stderr.contains("small.toml:13: unknown field `batches`, expected one of `steps`"), "{stderr}");
+    assert!(stderr.contains("small.toml:12: unknown field `batches`, expected one of `steps`"), "{stderr}");
     std::fs::write(&recipe, RECIPE).unwrap();
     let mut other = command(&recipe, &folder.join("out"));
     let done = other.args(["-o", "model.config.dims=12"]).output().unwrap();

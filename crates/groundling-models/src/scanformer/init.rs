@@ -36,23 +36,27 @@ pub(super) fn zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param
     Initializer::Zeros.init(shape, device)
 }
 
-/// A table of positions `[side, side, width]` to start from: sines and cosines of the row in the first half of a vector, of the column in the second.
+/// A table of positions `[side, side, width]` to start from: sines and cosines of the row in the first half of a vector, of the column
+/// in the second.
 pub(super) fn positions(side: usize, width: usize, device: &Device) -> Param<Tensor<3>> {
     let half = width / 2;
-    let wave = |place: usize, channel: usize| {
+    let wave = move |place: usize, channel: usize| {
         let place = (place as f64 + 0.5) / side as f64;
         let waves = (half / 2).max(1);
         // From half a period over the table to one over two of its entries.
         let frequency = std::f64::consts::PI * (side as f64).powf((channel % waves) as f64 / waves as f64);
         if channel < waves { (place * frequency).sin() } else { (place * frequency).cos() }
     };
-    let values = (0..side * side * width).map(|index| {
-        let (row, column, channel) = (index / width / side, index / width % side, index % width);
-        let value = if channel < half { wave(row, channel) } else { wave(column, channel - half) };
-        (POSITION_SCALE * value) as f32
-    });
-    let values = TensorData::new(values.collect::<Vec<f32>>(), [side, side, width]);
-    Param::initialized(ParamId::new(), Tensor::from_data(values, device).require_grad())
+    let table = move |device: &Device, require_grad: bool| {
+        let values = (0..side * side * width).map(|index| {
+            let (row, column, channel) = (index / width / side, index / width % side, index % width);
+            let value = if channel < half { wave(row, channel) } else { wave(column, channel - half) };
+            (POSITION_SCALE * value) as f32
+        });
+        let values = Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), [side, side, width]), device);
+        if require_grad { values.require_grad() } else { values }
+    };
+    Param::uninitialized(ParamId::new(), table, device.clone(), true, [side, side, width].into())
 }
 
 /// A linear layer with a truncated normal weight and no bias yet.

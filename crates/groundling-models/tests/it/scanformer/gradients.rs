@@ -272,6 +272,76 @@ fn auxiliary_losses_have_heads_of_their_own() {
     assert_eq!(refused.unwrap_err().field, "classes");
 }
 
+/// What the loss of the answer's attention measures is what inference shows.
+#[test]
+fn the_attention_of_answers_is_trained_as_it_is_shown() {
+    let device = Device::flex().autodiff();
+    let config = config(true);
+    let model = model(&config, 2, &device);
+    let criterion = Criterion {
+        lambda_l1: vec![0.0],
+        lambda_giou: vec![0.0],
+        dense: true,
+        answer_attention: 1.0,
+        ..Criterion::default()
+    };
+    let trained = model.forward_training(&batch(&device, 2, 1), &[], true);
+    let losses = model.losses_of(&trained, &truths(), &criterion);
+    let plain = self::model(&config, 2, &Device::flex());
+    let options = GroundOptions { attention: true, ..threshold(f32::NEG_INFINITY) };
+    let shown: Vec<Grounded> = (0..2).map(|which| ground(&plain, which, 2, &options)).collect();
+    for level in 0..config.levels {
+        let loss = |(grounded, truth): (&Grounded, &SampleTruth)| -> f64 {
+            let trace = &grounded.levels[level];
+            let map = trace.attention.as_ref().unwrap().last().unwrap();
+            let target = truth.bbox.unwrap().to_xyxy();
+            let side = 1.0 / trace.grid as f64;
+            let touched = |patch: usize| {
+                let (row, column) = ((patch / trace.grid) as f64 * side, (patch % trace.grid) as f64 * side);
+                column < target.x1 && column + side > target.x0 && row < target.y1 && row + side > target.y0
+            };
+            let shares = trace.kept.iter().zip(map).map(|(&patch, &share)| (touched(patch), f64::from(share)));
+            let (inside, all) = shares.fold((0.0, 0.0), |(inside, all), (touched, share)| {
+                (inside + if touched { share } else { 0.0 }, all + share)
+            });
+            -(inside / all).ln()
+        };
+        let expected: f64 = shown.iter().zip(&truths()).map(loss).sum::<f64>() / 2.0;
+        let (_, found) = losses.terms.iter().find(|(name, _)| *name == format!("attention.{level}")).unwrap();
+        let found = f64::from(found.clone().into_scalar::<f32>());
+        assert!((found - expected).abs() < 1e-4, "level {level}: {found} instead of {expected}");
+    }
+    let found = by_name(&model, &losses.total.backward());
+    assert!(largest(&found["layers.3.attn.qkv.weight"]) > 0.0 && largest(&found["text.word.weight"]) > 0.0);
+}
+
+/// The box head learns from all objects.
+#[test]
+fn patches_on_objects_say_their_boxes() {
+    use groundling_models::contract::TruthObject;
+
+    let device = Device::flex().autodiff();
+    let model = model(&config(true), 2, &device);
+    let criterion = Criterion { patch_boxes: 1.0, ..only_boxes() };
+    let trained = model.forward_training(&batch(&device, 2, 0), &[], true);
+    let bbox = BoxCxcywh::new(0.25, 0.25, 0.3, 0.3);
+    let object = TruthObject { bbox, class: None, is_target: false };
+    let terms = |objects: Vec<TruthObject>| {
+        let truths = [SampleTruth { objects, ..SampleTruth::default() }, SampleTruth::default()];
+        let losses = model.losses_of(&trained, &truths, &criterion);
+        losses.terms.into_iter().filter(|(name, _)| name.starts_with("objects")).collect::<Vec<_>>()
+    };
+    assert!(terms(Vec::new()).is_empty());
+    let one = terms(vec![object]);
+    assert_eq!(one.len(), 3);
+    assert!(one.iter().all(|(_, value)| value.clone().into_scalar::<f32>() > 0.0));
+    // A larger object behind it is not seen.
+    let behind = TruthObject { bbox: BoxCxcywh::new(0.25, 0.25, 0.31, 0.31), ..object };
+    for ((name, one), (_, two)) in one.iter().zip(terms(vec![behind, object])) {
+        assert_eq!(one.clone().into_scalar::<f32>(), two.into_scalar::<f32>(), "{name}");
+    }
+}
+
 /// A pair without a target trains the choice only.
 #[test]
 fn pairs_without_a_box_have_no_box_loss() {

@@ -6,6 +6,23 @@
 //! | [`catalog`] | every model that can be named |
 //! | [`scanformer`] | reads a picture from coarse to fine |
 //!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use groundling_core::ContentRect;
+//! use groundling_models::contract::{GroundOptions, System};
+//! use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
+//!
+//! let device = Device::flex();
+//! let model = ScanFormer::new(&ScanFormerConfig::tiny(), &device)?; // random weights
+//! let phrase = model.read_phrase(&[101, 1996, 2187, 2452, 102]); // serves any number of pictures
+//! let canvas = Tensor::zeros([1, 3, 64, 64], &device);
+//! let view = model.read_canvas(canvas, ContentRect { top: 0, left: 0, height: 48, width: 64 });
+//! let options = GroundOptions { budget_flops: Some(15_000_000), ..GroundOptions::default() };
+//! let grounded = model.ground(&phrase, &view, &options)?;
+//! assert!(grounded.flops <= 15_000_000 && grounded.levels.len() == 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Dimension key: `B` batch, `H` height, `W` width, `L` phrase tokens, `D` model width, `G` heads, `E` = D / G, `F` feed-forward width,
 //! `N` patches of a level or predictions.
 

@@ -33,6 +33,7 @@ where
 {
     let device = settings.device.open()?;
     let manifest = bundle.manifest();
+    bundle.check_words::<M>()?;
     let identity = ModelIdentity { name: manifest.name.clone(), hash: manifest.weights.sha256.clone() };
     Ok(Grounder::from_model(bundle.load::<M>(&device)?, identity, settings))
 }

@@ -417,3 +417,71 @@ fn a_bench_measures_every_stage() {
     let (code, _, err) = said(&["bench", "--system", "scanformer", "--preset", "huge"]);
     assert!(code == 2 && err.contains("there is no preset \"huge\""), "{err}");
 }
+
+/// Writes the checkpoint of a fixture: ViLT in one of its layouts, small, filled by the rule of the fixtures. Returns file and configuration.
+fn foreign(case: &groundling_testkit::Case, folder: &Path) -> (PathBuf, PathBuf) {
+    let mut config = case.json["config"].clone();
+    let shapes = config["checkpoint"]["shapes"].clone();
+    config.as_object_mut().unwrap().remove("checkpoint");
+    // Enough rows for every word piece, so that the model can be asked.
+    config["vocab"] = json!(30522);
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape) in shapes.as_object().unwrap() {
+        let mut shape: Vec<usize> = serde_json::from_value(shape.clone()).unwrap();
+        if name.ends_with("word_embeddings.weight") {
+            shape[0] = 30522;
+        }
+        let start = data.len();
+        let values = groundling_testkit::fill::parameter(name, &shape, 3).to_f32();
+        data.extend(values.into_iter().flat_map(f32::to_le_bytes));
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(&data);
+    let (checkpoint, sizes) = (folder.join("vilt.safetensors"), folder.join("sizes.json"));
+    std::fs::write(&checkpoint, file).unwrap();
+    std::fs::write(&sizes, config.to_string()).unwrap();
+    (checkpoint, sizes)
+}
+
+#[test]
+fn checkpoints_of_both_layouts_become_weights() {
+    let goldens = groundling_testkit::Folder::open("scanformer");
+    for case in goldens.of_kinds(&["import"], 2) {
+        let folder = scratch(&format!("cli-convert-{}", case.name()));
+        let (checkpoint, sizes) = foreign(case, &folder);
+        let out = folder.join("weights");
+        let flags = ["convert", path(&checkpoint), "--system", "scanformer", "--config", path(&sizes)];
+        let (code, said_dry, err) = said(&[&flags[..], &["--dry-run", "--json"]].concat());
+        assert_eq!(code, 0, "{err}");
+        let dry: Value = serde_json::from_str(&said_dry).unwrap();
+        assert_eq!(dry["layout"], case.json["config"]["checkpoint"]["layout"], "told by the names");
+        assert_eq!((&dry["fits"], &dry["out"]), (&json!(true), &Value::Null));
+        assert!(!out.exists(), "a look writes nothing");
+        let fresh: Vec<&str> = dry["fresh"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+        assert!(fresh.contains(&"box.fc1.weight") && fresh.contains(&"select.fc1.weight"), "{fresh:?}");
+
+        let (code, text, err) = said(&[&flags[..], &["-o", path(&out), "--licence", "Apache-2.0"]].concat());
+        assert_eq!(code, 0, "{err}");
+        assert!(text.contains("start fresh") && text.contains("written to "), "{text}");
+        let (code, text, _) = said(&["doctor", "--weights", path(&out)]);
+        assert_eq!(code, 0, "{text}");
+        let (code, text, err) = said(&["ground", path(&photo()), "cup", "--weights", path(&out)]);
+        assert_eq!((code, err.as_str()), (0, ""), "{text}");
+
+        let other = if dry["layout"] == "hf" { "official" } else { "hf" };
+        let (code, text, _) = said(&[&flags[..], &["--layout", other, "--dry-run"]].concat());
+        assert!(code == 1 && text.contains("does not fit"), "a negative answer: {text}");
+        let (code, _, err) = said(&[&flags[..], &["--layout", "caffe", "--dry-run"]].concat());
+        assert!(code == 2 && err.contains("there is no layout \"caffe\" of scanformer"), "{err}");
+        let flags = ["convert", path(&checkpoint), "--system", "scanformer", "--preset", "tiny", "--dry-run"];
+        let (code, text, _) = said(&flags);
+        assert!(code == 1 && text.contains("wrong shape"), "{text}");
+    }
+    let (code, _, err) = said(&["convert", path(&photo()), "--system", "scanformer", "--preset", "tiny", "--dry-run"]);
+    assert!(code == 2 && err.contains("expected a safetensors or PyTorch file"), "{err}");
+    let (code, _, err) = said(&["convert", "x", "--system", "dmmi", "--preset", "tiny", "--dry-run"]);
+    assert!(code == 2 && err.contains("there is no system \"dmmi\""), "{err}");
+}

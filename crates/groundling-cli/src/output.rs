@@ -39,36 +39,42 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// What to try after an error, where there is something to try.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<GroundError>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<BundleError>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<ConvertError>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<CheckpointError>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<DeviceError>() {
-            return Some(error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<DatasetError>() {
-            return dataset_hint(error).map(str::to_owned);
-        }
-        if let Some(error) = cause.downcast_ref::<ImageError>() {
-            return image_hint(error).map(str::to_owned);
-        }
-        if let Some(error) = cause.downcast_ref::<JoinError>() {
-            return join_hint(error).map(str::to_owned);
-        }
-        if let Some(PhraseError::Empty) = cause.downcast_ref() {
-            return Some("put the phrase in quotes: groundling ground photo.jpg \"the left cup\"".to_owned());
-        }
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        let full = io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull);
+        full.then(|| "free some room, or write to another disk".to_owned())
+    };
+    error.chain().find_map(typed_hint).or_else(|| error.chain().find_map(full))
+}
+
+fn typed_hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<GroundError>() {
+        return error.hint();
     }
-    None
+    if let Some(error) = cause.downcast_ref::<BundleError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<ConvertError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<CheckpointError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<DeviceError>() {
+        return Some(error.hint());
+    }
+    let text = if let Some(error) = cause.downcast_ref::<DatasetError>() {
+        dataset_hint(error)
+    } else if let Some(error) = cause.downcast_ref::<ImageError>() {
+        image_hint(error)
+    } else if let Some(error) = cause.downcast_ref::<JoinError>() {
+        join_hint(error)
+    } else if let Some(PhraseError::Empty) = cause.downcast_ref() {
+        Some("put the phrase in quotes: groundling ground photo.jpg \"the left cup\"")
+    } else {
+        None
+    };
+    text.map(str::to_owned)
 }
 
 fn dataset_hint(error: &DatasetError) -> Option<&'static str> {

@@ -163,7 +163,7 @@ impl Grounder {
     /// `settings.device` plays no part.
     ///
     /// # Panics
-    /// If the model has no parameter, and so no device.
+    /// If the model has no parameter, and so no device, or its table of words has fewer rows than the vocabulary has pieces.
     pub fn from_model<M>(mut model: M, identity: ModelIdentity, settings: Settings) -> Self
     where
         M: System + Sync + 'static,
@@ -173,13 +173,15 @@ impl Grounder {
         let input = M::input(model.config());
         let device = model.devices().into_iter().next().expect("a model has parameters");
         model.prepare_inference();
+        let words = WordPiece::bert_base_uncased();
+        assert!(input.vocabulary >= words.len(), "{} rows for {} word pieces", input.vocabulary, words.len());
         Self {
             shared: Arc::new(Shared {
                 engine: Box::new(Erased { model, device }),
                 identity,
                 input,
                 preprocessor: preprocessor(&input),
-                words: WordPiece::bert_base_uncased(),
+                words,
                 phrases: Mutex::new(Recent::new(settings.kept_phrases)),
                 settings,
             }),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use groundling_core::ModelIdentity;
 use groundling_models::contract::System;
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
-use groundling_nn::checkpoint::{Checkpoint, Precision, Report};
+use groundling_nn::checkpoint::{Checkpoint, Precision, Report, initialise};
 use serde_json::Value;
 
 use crate::convert::{Conversion, ConvertError};
@@ -33,6 +33,7 @@ where
 {
     let device = settings.device.open()?;
     let manifest = bundle.manifest();
+    bundle.check_words::<M>()?;
     let identity = ModelIdentity { name: manifest.name.clone(), hash: manifest.weights.sha256.clone() };
     Ok(Grounder::from_model(bundle.load::<M>(&device)?, identity, settings))
 }
@@ -65,6 +66,7 @@ pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Res
         let device = settings.device.open()?;
         device.seed(seed);
         let model = M::init(&config, &device).map_err(|source| BundleError::Contradiction { path: place(), source })?;
+        initialise(&model);
         let identity = ModelIdentity { name: format!("{} with random weights", M::NAME), hash: format!("seed {seed}") };
         Ok(Grounder::from_model(model, identity, settings))
     }

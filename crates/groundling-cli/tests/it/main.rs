@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod formats;
+mod model;
 mod program;
 mod train;

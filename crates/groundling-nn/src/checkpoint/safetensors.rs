@@ -88,7 +88,8 @@ fn check_cover(tensors: &[(String, Entry)], data_bytes: u64) -> Result<(), (Stri
         let [start, end] = entry.data_offsets;
         if start != at || end < start || end > data_bytes {
             let expected = format!("data that begins at byte {at} and ends by {data_bytes}");
-            return Err((format!("tensor {name:?}"), expected, format!("bytes {start} to {end}")));
+            let cut = if start == at && end > data_bytes { ", beyond the end of the file" } else { "" };
+            return Err((format!("tensor {name:?}"), expected, format!("bytes {start} to {end}{cut}")));
         }
         at = end;
     }

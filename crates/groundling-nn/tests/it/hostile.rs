@@ -79,7 +79,12 @@ fn every_hostile_file_is_an_error_that_says_why() {
         ("no json", safetensors("{not json at all}", &[]), "malformed", "header"),
         ("nested json", safetensors(&format!("{{\"a\":{nested}}}"), &[]), "malformed", "header"),
         ("no tensors", safetensors("{}", &[]), "no tensors", "no tensors"),
-        ("cut data", safetensors(&header(&[("a", "F32", "[4]", [0, 16])]), &four), "malformed", "bytes 0 to 16"),
+        (
+            "cut data",
+            safetensors(&header(&[("a", "F32", "[4]", [0, 16])]), &four),
+            "malformed",
+            "bytes 0 to 16, beyond the end",
+        ),
         ("rest", safetensors(&header(&[("a", "F32", "[1]", [0, 4])]), &[0; 9]), "malformed", "4 bytes after"),
         ("hole", safetensors(&header(&[("a", "F32", "[1]", [4, 8])]), &[0; 8]), "malformed", "begins at byte 0"),
         (

@@ -121,14 +121,24 @@ pub enum BundleError {
         found: String,
     },
     /// The words were numbered by another vocabulary.
-    #[error("{path}: `vocabulary` has the hash {found}, expected {expected}, the one this program has")]
+    #[error("{path}: `vocabulary` is {found}, expected {expected}, the one this program has")]
     Vocabulary {
         /// The manifest.
         path: PathBuf,
-        /// Hash of the vocabulary in use.
+        /// Name or hash of the vocabulary in use.
         expected: String,
         /// What the manifest says.
         found: String,
+    },
+    /// The model's table of words has too few rows for the vocabulary.
+    #[error("{path}: the table of words has {found} rows, the vocabulary needs {expected}")]
+    SmallTable {
+        /// The manifest.
+        path: PathBuf,
+        /// Word pieces of the vocabulary.
+        expected: usize,
+        /// Rows of the table.
+        found: usize,
     },
     /// The weights say that they belong to another model.
     #[error("{path}: these are weights of another model: `{what}` is {found}, expected {expected} as in config.json")]

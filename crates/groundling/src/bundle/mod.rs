@@ -33,6 +33,10 @@ pub const WEIGHTS_VARIABLE: &str = "GROUNDLING_WEIGHTS";
 /// Where the default model lies in a checkout.
 pub const DEFAULT_FOLDER: &str = "weights/scanformer-small";
 
+/// The vocabulary that every system of this version reads phrases with.
+pub(crate) const VOCABULARY_NAME: &str = "bert-base-uncased";
+const VOCABULARY_PIECES: usize = 30_522;
+
 /// How much a folder of weights may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleLimits {
@@ -177,6 +181,19 @@ impl Bundle {
             return Err(BundleError::Hash { path, expected, found });
         }
         self.check_vocabulary()
+    }
+
+    /// Whether the model has a row for every word piece, and means the words by them that we do. Cheap: names and sizes only.
+    pub(crate) fn check_words<M: System>(&self) -> Result<(), BundleError> {
+        let found = M::input(&self.config::<M>()?).vocabulary;
+        if found < VOCABULARY_PIECES {
+            return Err(BundleError::SmallTable { path: self.manifest_path(), expected: VOCABULARY_PIECES, found });
+        }
+        if self.manifest.vocabulary.name != VOCABULARY_NAME {
+            let (path, found) = (self.manifest_path(), self.manifest.vocabulary.name.clone());
+            return Err(BundleError::Vocabulary { path, expected: VOCABULARY_NAME.to_owned(), found });
+        }
+        Ok(())
     }
 
     fn check_vocabulary(&self) -> Result<(), BundleError> {

@@ -10,7 +10,7 @@ use groundling_models::contract::System;
 use groundling_nn::checkpoint::{Precision, parameters, save};
 
 use super::manifest::{MANIFEST_SCHEMA, Manifest, TrainingRecord, VocabularyRecord, WeightsRecord};
-use super::{Bundle, BundleError, BundleLimits, MANIFEST_FILE};
+use super::{Bundle, BundleError, BundleLimits, MANIFEST_FILE, VOCABULARY_NAME};
 use crate::hash;
 
 /// Entry of the weights' metadata that names the system.
@@ -74,7 +74,7 @@ impl Bundle {
             preset: description.preset.clone(),
             config,
             vocabulary: VocabularyRecord {
-                name: "bert-base-uncased".to_owned(),
+                name: VOCABULARY_NAME.to_owned(),
                 sha256: hash::of_vocabulary(&WordPiece::bert_base_uncased()),
             },
             licence: description.licence.clone(),

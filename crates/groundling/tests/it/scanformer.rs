@@ -85,3 +85,13 @@ fn extreme_pictures_are_answered_and_a_batch_equals_its_singles() {
         assert!(single.explain.levels.iter().all(|level| !level.valid.is_empty()));
     }
 }
+
+#[test]
+fn a_table_that_lacks_words_is_refused() {
+    let folder = scratch("library-small-table");
+    let config = ScanFormerConfig { vocab: 100, ..ScanFormerConfig::tiny() };
+    let model = ScanFormer::init(&config, &Device::flex()).unwrap();
+    Bundle::write(&folder, &model, &Description::default(), Precision::F32).unwrap();
+    let error = Grounder::open(&folder).unwrap_err().to_string();
+    assert!(error.ends_with("the table of words has 100 rows, the vocabulary needs 30522"), "{error}");
+}

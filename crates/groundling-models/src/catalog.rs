@@ -71,8 +71,8 @@ pub fn all() -> Vec<ModelSpec> {
             "small",
             ScanFormerConfig::small(),
             "for a laptop's processor; the default model",
-            5_683_080,
-            808_173_568,
+            5_276_296,
+            270_511_104,
         ),
         scanformer(
             "scanformer-vilt-b",

@@ -142,8 +142,7 @@ impl State {
     /// Adds the moments of a parameter.
     pub fn put_moments(&mut self, name: &str, moments: &Moments) {
         for (part, values) in [("first", &moments.first), ("second", &moments.second)] {
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let stored = Stored { kind: Kind::Float, shape: vec![values.len()], bytes };
+            let stored = Stored { kind: Kind::Float, shape: vec![values.len()], bytes: bytes_of(values) };
             self.tensors.insert(format!("{part}/{name}"), stored);
         }
     }
@@ -218,6 +217,13 @@ impl State {
     }
 }
 
+/// Little-endian bytes, as safetensors has them.
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * 4];
+    bytes.chunks_exact_mut(4).zip(values).for_each(|(bytes, value)| bytes.copy_from_slice(&value.to_le_bytes()));
+    bytes
+}
+
 /// One entry of the header with its part of the data.
 fn stored(entry: &Value, data: &[u8]) -> Result<Stored, String> {
     #[derive(Deserialize)]
@@ -258,8 +264,8 @@ impl Collect<'_> {
 impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
-        let data = value.clone().into_data_as::<f32>();
-        self.put(Kind::Float, &value.dims(), data.iter::<f32>().flat_map(f32::to_le_bytes).collect());
+        let values = value.clone().into_data_as::<f32>().try_into_vec::<f32>().expect("converted to f32");
+        self.put(Kind::Float, &value.dims(), bytes_of(&values));
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {

@@ -77,17 +77,19 @@ impl ScanFormerConfig {
         Self { ln_eps: 1e-12, ..Self::vilt_b() }
     }
 
-    /// What the default model has: for a laptop's CPU, and trained on one.
+    /// What the default model has: for a laptop's CPU, and trained on one. Grids of 2, 4 and 8 patches: as measured on generated scenes, a canvas
+    /// of 192 pixels learns no more from a sample and costs twice as much.
     pub fn small() -> Self {
         Self {
             dim: 128,
             heads: 4,
-            layers: 8,
+            layers: 6,
             mlp_hidden: 512,
             max_text: 32,
             patch: 16,
-            image_size: 192,
-            select_layer: 4,
+            image_size: 128,
+            pos_grid: 8,
+            select_layer: 3,
             dropout: 0.0,
             ..Self::vilt_b()
         }

@@ -131,6 +131,19 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         self.typed_criterion(values, index)
     }
 
+    /// A criterion that asks for everything that any part of the run asks for: of every number the largest, of every switch whether it is
+    /// on anywhere. What a model is prepared for.
+    ///
+    /// # Errors
+    /// If a stage names a key that the criterion does not have.
+    pub fn broadest_criterion(&self) -> Result<C, RecipeError> {
+        let mut all = tree(&self.criterion)?;
+        for index in 0..self.stage.len() {
+            widen(&mut all, &tree(&self.typed_criterion(self.stage_criterion(Some(index))?, index)?)?);
+        }
+        self.typed_criterion(all, 0)
+    }
+
     /// The stage of a point of the run, 0 to 1; `None` after the last.
     pub fn stage_at(&self, share: f64) -> Option<usize> {
         self.stage.iter().position(|stage| share < stage.until)
@@ -282,6 +295,24 @@ fn blend(from: &mut Value, to: &Value, part: f64) {
         }
         (Value::Array(from), Value::Array(to)) => from.iter_mut().zip(to).for_each(|(a, b)| blend(a, b, part)),
         (Value::Float(from), Value::Float(to)) => *from += (to - *from) * part,
+        _ => {}
+    }
+}
+
+/// Of every number the larger, of every switch whether one is on.
+fn widen(all: &mut Value, other: &Value) {
+    match (all, other) {
+        (Value::Table(all), Value::Table(other)) => {
+            for (key, value) in other {
+                if let Some(known) = all.get_mut(key) {
+                    widen(known, value);
+                }
+            }
+        }
+        (Value::Array(all), Value::Array(other)) => all.iter_mut().zip(other).for_each(|(a, b)| widen(a, b)),
+        (Value::Float(all), Value::Float(other)) => *all = all.max(*other),
+        (Value::Integer(all), Value::Integer(other)) => *all = (*all).max(*other),
+        (Value::Boolean(all), Value::Boolean(other)) => *all |= other,
         _ => {}
     }
 }

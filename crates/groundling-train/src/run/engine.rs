@@ -97,7 +97,7 @@ impl<S: System> Run<S> {
             tracing::debug!("{report}");
             model = loaded;
         }
-        let mut model = model.for_training(&recipe.criterion_at(0.0)?)?;
+        let mut model = model.for_training(&recipe.broadest_criterion()?)?;
         initialise(&model);
         let o = &recipe.optimizer;
         let mut optimizer = AdamW::new(&model, o, S::parameter_group);

@@ -92,4 +92,10 @@ fn stages_change_the_criterion_and_move_it() {
     let middle = at(0.4);
     assert!((middle.0 - 2.0).abs() < 1e-12, "half way from 3 to 1: {middle:?}");
     assert_eq!((at(0.6), at(1.0)), ((1.0, 0.02), (1.0, 0.02)));
+    let broadest = recipe.broadest_criterion().unwrap();
+    assert_eq!(
+        broadest,
+        Criterion { lambda: 3.0, noise: 1.0, poison: 2.0 },
+        "what some stage needs is there from the start"
+    );
 }

@@ -228,7 +228,7 @@ pub(crate) struct Eval {
     /// Keep what the model said as JSON lines; `--predictions` reads them.
     #[arg(long, value_name = "FILE", requires = "data")]
     pub(crate) save: Option<PathBuf>,
-    /// Ask at each of these thresholds (`--sweep=-inf,0,inf`): accuracy against what was read.
+    /// Ask at each of these thresholds (`--sweep=-inf,0,inf`): accuracy against what was read. The report is that of the first.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, requires = "data", conflicts_with = "threshold")]
     pub(crate) sweep: Vec<f32>,
     /// Draw the sweep (.svg or .png).

@@ -119,7 +119,7 @@ impl LevelSheet {
         cells.push(Cell { image: self.marked(frame, image, &plain, self.answer_mark(true)), captions });
         let row_end = |cells: &mut Vec<Cell>| {
             while !cells.len().is_multiple_of(self.levels.len() + 1) {
-                cells.push(Cell { image: RgbImage::new(1, 1), captions: Vec::new() });
+                cells.push(Cell { image: RgbImage::new(0, 0), captions: Vec::new() });
             }
         };
         for (number, view) in self.levels.iter().enumerate().filter(|(_, view)| !view.chances.is_empty()) {

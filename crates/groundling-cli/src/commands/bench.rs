@@ -4,13 +4,14 @@ use std::io::Cursor;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use groundling::{Answer, Grounder, Options, Session, Settings, systems};
+use groundling::{Answer, Grounder, Level, Options, Session, Settings, systems};
 use groundling_core::Phrase;
 use groundling_data::image::decode::{ExifOrientation, ImageLimits, decode_bytes};
 use groundling_data::rng::Rng;
 use groundling_kernels::Isa;
 use image::RgbImage;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::flags::{Bench, Format};
 use crate::{Outcome, memory, output};
@@ -30,11 +31,11 @@ struct Measured {
     /// Seconds to open the weights once.
     open_seconds: f64,
     stages: Vec<Stage>,
-    /// By the model, operation by operation, for the last run.
+    /// By the model, for this answer.
     counted_flops: u64,
     dense_flops: u64,
-    /// By the sum of the levels and the phrase, which must be the same.
-    levels_flops: u64,
+    /// By the formula of the system's specification from sizes and patches alone; must be the same. `null` for a system without one.
+    analytic_flops: Option<u64>,
     levels: Vec<LevelLine>,
     /// Counted operations over the median of `answer`.
     gflops_per_second: f64,
@@ -67,7 +68,7 @@ pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         bail!("--repeats is 0, expected at least 1");
     }
     let start = Instant::now();
-    let grounder = open(flags)?;
+    let (grounder, config) = open(flags)?;
     let open_seconds = start.elapsed().as_secs_f64();
     let (file, image) = picture(flags)?;
     let phrase = Phrase::parse(&flags.phrase)?;
@@ -133,7 +134,7 @@ pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         open_seconds,
         counted_flops: answer.flops,
         dense_flops: answer.dense_flops,
-        levels_flops: levels.iter().map(|level| level.flops).sum(),
+        analytic_flops: analytic_flops(&config, grounder.pieces(&phrase).ids.len(), &answer.explain.levels),
         levels,
         gflops_per_second: answer.flops as f64 / 1e6 / median_of("answer"),
         speedup: median_of("answer, all read") / median_of("answer"),
@@ -141,18 +142,42 @@ pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         peak_bytes: memory::peak_bytes(),
     };
     output::result(format, &measured, || text(&measured))?;
-    Ok(Outcome::Done)
+    let agrees = measured.analytic_flops.is_none_or(|flops| flops == measured.counted_flops);
+    Ok(if agrees { Outcome::Done } else { Outcome::Negative })
 }
 
-fn open(flags: &Bench) -> anyhow::Result<Grounder> {
+/// The model and its configuration.
+fn open(flags: &Bench) -> anyhow::Result<(Grounder, Value)> {
     let (Some(system), Some(preset)) = (&flags.system, &flags.preset) else {
-        return flags.model.open(ExifOrientation::Ignore);
+        let config = flags.model.bundle()?.manifest().config.clone();
+        return Ok((flags.model.open(ExifOrientation::Ignore)?, config));
     };
     flags.model.set_threads()?;
     let config = systems::preset(system, preset).with_context(|| {
         format!("there is no preset {preset:?} of system {system:?}; `groundling models` lists them")
     })?;
-    Ok(systems::random(system, config, 0, Settings { device: flags.model.device, ..Settings::default() })?)
+    let settings = Settings { device: flags.model.device, ..Settings::default() };
+    Ok((systems::random(system, config.clone(), 0, settings)?, config))
+}
+
+/// ScanFormer's operations by section 9 of its description, written a second time so that the model's own count can be checked.
+fn analytic_flops(config: &Value, pieces: usize, levels: &[Level]) -> Option<u64> {
+    let size = |name: &str| config[name].as_u64();
+    let (d, hidden, layers) = (size("dim")?, size("mlp_hidden")?, size("layers")?);
+    let (patch, all, nested) = (size("patch")?, size("levels")?, config["nested"].as_bool()?);
+    let layer = |n: u64, m: u64| 6 * n * d * d + 4 * n * m * d + 2 * n * d * d + 4 * n * d * hidden;
+    let mut keys = pieces as u64;
+    let mut flops = layers * layer(keys, keys);
+    for (number, level) in levels.iter().enumerate() {
+        let (kept, merged) = (level.kept.len() as u64, u64::from(level.constants > 0));
+        let tokens = 1 + kept + merged;
+        keys += tokens;
+        let chooses = number as u64 + 1 < all && number + 1 < levels.len();
+        let voters = if chooses { kept + if nested { 0 } else { merged } } else { 0 };
+        flops += layers * layer(tokens, keys) + 2 * kept * 3 * patch * patch * d;
+        flops += 2 * (2 * d * d + 4 * d) + 2 * voters * (d * d + 4 * d);
+    }
+    Some(flops)
 }
 
 /// The file and its pixels.
@@ -254,6 +279,12 @@ fn text(measured: &Measured) -> String {
         measured.gflops_per_second,
         measured.speedup,
     ));
+    match measured.analytic_flops {
+        Some(flops) if flops == measured.counted_flops => lines.push("the count is that of the formula".to_owned()),
+        Some(flops) => lines
+            .push(format!("WRONG: the formula gives {flops} operations, the model counted {}", measured.counted_flops)),
+        None => {}
+    }
     let memory = measured
         .peak_bytes
         .map_or("unknown".to_owned(), |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)));

@@ -124,7 +124,7 @@ fn every_fault_is_named_with_a_hint() {
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
     };
-    check("cut", &cut, "model.safetensors: ", "");
+    check("cut", &cut, "beyond the end of the file", "cut short");
     let nan = |folder: &Path| drop(Bundle::write(folder, &broken(), &description(), Precision::F32).unwrap());
     check("nan", &nan, "numbers that are not finite in table", "earlier checkpoint");
 }

@@ -4,12 +4,22 @@ use std::path::Path;
 
 use groundling_testkit::scratch;
 use groundling_train::log::{LOG_FILE, read_lines};
-use groundling_train::run::{Control, Event, Observer, Resume, Silent, TrainError, plan, train};
+use groundling_train::run::{self, Control, Event, Job, Observer, Plan, Resume, Silent, Summary, TrainError};
 use groundling_train::state::{STATE_FILE, State, StateError};
 
 use groundling::{Bundle, BundleLimits};
 
-use crate::toy::job;
+use crate::toy::{Toy, alone, job};
+
+fn train(job: Job<Toy>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+    let _alone = alone();
+    run::train(job, observer)
+}
+
+fn plan(job: Job<Toy>) -> Result<Plan, TrainError> {
+    let _alone = alone();
+    run::plan(job)
+}
 
 /// The bytes of published weights, whatever their file is called.
 fn weights(folder: &Path) -> Vec<u8> {

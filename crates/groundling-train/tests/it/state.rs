@@ -6,10 +6,13 @@ use groundling_testkit::scratch;
 use groundling_train::optimizer::Moments;
 use groundling_train::state::{Progress, State, StateError};
 
-use crate::toy::{Config, Toy};
+use crate::toy::{Config, Toy, alone};
 
 fn toy(side: usize) -> Toy {
-    Toy::init(&Config { side, max_ids: 4 }, &Device::flex()).unwrap()
+    let _alone = alone();
+    let toy = Toy::init(&Config { side, max_ids: 4 }, &Device::flex()).unwrap();
+    groundling_nn::checkpoint::initialise(&toy);
+    toy
 }
 
 fn state() -> State {

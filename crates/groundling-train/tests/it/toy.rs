@@ -1,5 +1,7 @@
 //! A system small enough to train in a test: block means of the picture and a mean of word vectors, through one layer, to a box.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
 use groundling_core::{BoxCxcywh, ContentRect};
@@ -188,4 +190,10 @@ pub(crate) fn job(out: &std::path::Path, overrides: &[&str]) -> Job<Toy> {
     let mut recipe = recipe(overrides);
     let config = recipe.resolve(&Config { side: 32, max_ids: 12 }).unwrap();
     Job { recipe, config, device: Device::flex(), out: out.to_owned(), resume: Resume::Auto }
+}
+
+/// The generator of the device is one for all threads: who seeds it and draws holds this meanwhile.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

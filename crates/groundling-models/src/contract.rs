@@ -302,15 +302,17 @@ pub struct GroundedTarget {
     pub score: f32,
 }
 
-/// What a system did on one level of its pyramid. Lists over patches are in raster order.
+/// What a system did on one level of its pyramid. Patches are numbered in raster order, `row * grid + column`, and lists over them ascend.
+///
+/// `B` is the box of the level and says its frame: systems answer in fractions of the canvas, the library in pixels of the picture.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LevelTrace {
+pub struct LevelTrace<B = BoxCxcywh<Unit>> {
     /// Patches a side of the canvas.
     pub grid: usize,
     /// Pixels a side of this level's picture of the canvas.
     pub side: usize,
     /// The box of this level.
-    pub bbox: BoxCxcywh<Unit>,
+    pub bbox: B,
     /// Patches that touch the picture, as indices of the grid.
     pub valid: Vec<usize>,
     /// Patches that could be chosen; on the first level all that are valid.
@@ -327,4 +329,18 @@ pub struct LevelTrace {
     pub flops: u64,
     /// If asked for: attention of the level's answering token over the kept patches, layer by layer, averaged over heads; `[layers][kept]`.
     pub attention: Option<Vec<Vec<f32>>>,
+}
+
+impl<B> LevelTrace<B> {
+    /// The same with its box in another frame.
+    pub fn map_box<C>(self, to: impl FnOnce(B) -> C) -> LevelTrace<C> {
+        let Self { grid, side, bbox, valid, candidates, values, kept, constants, threshold, flops, attention } = self;
+        let bbox = to(bbox);
+        LevelTrace { grid, side, bbox, valid, candidates, values, kept, constants, threshold, flops, attention }
+    }
+
+    /// Share of the patches that touch the picture which was read.
+    pub fn kept_share(&self) -> f64 {
+        self.kept.len() as f64 / self.valid.len().max(1) as f64
+    }
 }

@@ -158,9 +158,7 @@ impl Reader {
             if found.is_finite() { RecRule::Standard.iou(found, truth, placement.image()) } else { 0.0 }
         };
         let best = grounded.targets.first().map(|target| target.bbox);
-        let level = |trace: &groundling_models::contract::LevelTrace| {
-            (iou(trace.bbox), trace.kept.len() as f64 / trace.valid.len().max(1) as f64)
-        };
+        let level = |trace: &groundling_models::contract::LevelTrace| (iou(trace.bbox), trace.kept_share());
         Scored {
             iou: best.map_or(0.0, iou),
             levels: grounded.levels.iter().map(level).collect(),

@@ -10,7 +10,7 @@
 //! | [`recipe`] | TOML to typed sections, overrides, curriculum |
 //! | [`run`] | the loop: steps, evaluations, states, weights, and [`Observer`](run::Observer) to watch it |
 //! | [`batches`], [`sample`] | what the model is shown, as a pure function of the recipe and the step |
-//! | [`optimizer`], [`schedule`] | AdamW on the host, learning rates |
+//! | [`optimizer`], [`schedule`] | AdamW and Muon on the host, learning rates |
 //! | [`evaluate`](mod@evaluate) | figures through the inference path |
 //! | [`state`] | everything needed to go on, in one file that is replaced at once |
 //! | [`weights`] | weights to start from, weights that are published |

@@ -1,24 +1,30 @@
-//! AdamW over the parameters of a module.
+//! AdamW over the parameters of a module, and Muon over the matrices that a recipe names.
 //!
 //! Gradients, moments and the update live on the host, wherever the model runs: one implementation whose results do not depend on the
 //! device's order of summation, and whose state is plain numbers. On the CPU nothing is copied for it.
 //!
-//! Source: Loshchilov and Hutter 2019 (arXiv:1711.05101), in the form of PyTorch's `AdamW`.
+//! Sources: Loshchilov and Hutter 2019 (arXiv:1711.05101), in the form of PyTorch's `AdamW`; Jordan et al. 2024 (Muon), with the scale of
+//! Liu et al. 2025 (arXiv:2502.16982, equation 4), which makes an update as large as AdamW's, whatever the matrix's shape.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use groundling_models::contract::ParameterGroup;
 use groundling_nn::checkpoint::parameters;
 use rayon::prelude::*;
 
-use crate::recipe::{Factors, OptimizerSection};
+use crate::recipe::{Factors, MuonSection, OptimizerSection};
 
 /// Numbers that one thread treats at a time. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;
 
+/// Coefficients of the polynomial whose iteration drives all singular values towards 1 (Jordan et al. 2024).
+const NEWTON_SCHULZ: [f32; 3] = [3.4445, -4.7750, 2.0315];
+/// Its iterations.
+const ITERATIONS: usize = 5;
+
 /// The optimiser with its state.
 #[derive(Debug, Clone)]
-pub struct AdamW {
+pub struct Optimizer {
     settings: OptimizerSection,
     slots: Vec<Slot>,
     steps: u64,
@@ -29,11 +35,13 @@ pub struct AdamW {
 struct Slot {
     name: String,
     decays: bool,
+    /// Whether Muon moves it.
+    muon: bool,
     factor: f64,
     moments: Option<Moments>,
 }
 
-/// Running means of a gradient and of its square.
+/// Running means of a gradient and of its square. Muon keeps the first alone, as a sum; the second is empty there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
     /// Of the gradient.
@@ -48,11 +56,12 @@ pub struct HostGradients {
     values: Vec<Option<Vec<f32>>>,
 }
 
-impl AdamW {
+impl Optimizer {
     /// An optimiser at rest. `group` says which rate a parameter follows, by its name in files.
     pub fn new<M: Module>(module: &M, settings: &OptimizerSection, group: fn(&str) -> ParameterGroup) -> Self {
         let slot = |info: groundling_nn::checkpoint::ParameterInfo| Slot {
             decays: info.shape.len() >= 2,
+            muon: settings.muon.as_ref().is_some_and(|muon| muon.moves(&info.name, info.shape.len())),
             factor: factor(settings.factors, group(&info.name)),
             name: info.name,
             moments: None,
@@ -63,6 +72,11 @@ impl AdamW {
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Whether a parameter is moved by Muon.
+    pub fn has_muon(&self) -> bool {
+        self.slots.iter().any(|slot| slot.muon)
     }
 
     /// The state by names of parameters; what never had a gradient is left out.
@@ -98,7 +112,7 @@ fn factor(factors: Factors, group: ParameterGroup) -> f64 {
 }
 
 struct Update<'a> {
-    optimizer: &'a mut AdamW,
+    optimizer: &'a mut Optimizer,
     gradients: std::vec::IntoIter<Option<Vec<f32>>>,
     index: usize,
     lr: f64,
@@ -114,7 +128,7 @@ impl Update<'_> {
 impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (index, Some(gradient)) = self.next() else { return param };
-        let AdamW { settings, slots, steps } = &mut *self.optimizer;
+        let Optimizer { settings, slots, steps } = &mut *self.optimizer;
         let slot = &mut slots[index];
         let (id, tensor, mapper) = param.consume();
         let (shape, device, tracked) = (tensor.dims(), tensor.device(), tensor.is_require_grad());
@@ -123,11 +137,21 @@ impl ModuleMapper for Update<'_> {
         let inner_device = inner.device();
         let mut values = host(inner);
         assert_eq!(values.len(), gradient.len(), "a gradient of its parameter");
-        let moments = slot
-            .moments
-            .get_or_insert_with(|| Moments { first: vec![0.0; values.len()], second: vec![0.0; values.len()] });
-        let rates = Rates::new(settings, slot.decays, self.lr * slot.factor, *steps);
-        rates.apply(&mut values, &gradient, moments);
+        match (&settings.muon, slot.muon) {
+            (Some(muon), true) => {
+                let moments =
+                    slot.moments.get_or_insert_with(|| Moments { first: vec![0.0; values.len()], second: Vec::new() });
+                let ratio = muon.lr.map_or(1.0, |own| own / settings.lr);
+                let lr = self.lr * slot.factor * ratio;
+                muon_step(muon, lr, settings.weight_decay, &mut values, [shape[0], shape[1]], gradient, moments);
+            }
+            _ => {
+                let moments = slot
+                    .moments
+                    .get_or_insert_with(|| Moments { first: vec![0.0; values.len()], second: vec![0.0; values.len()] });
+                Rates::new(settings, slot.decays, self.lr * slot.factor, *steps).apply(&mut values, &gradient, moments);
+            }
+        }
         let inner = Tensor::<D>::from_data(TensorData::new(values, shape), &inner_device);
         let tensor = if autodiff { Tensor::from_inner(inner) } else { inner };
         let tensor = if tracked { tensor.require_grad() } else { tensor };
@@ -187,6 +211,45 @@ impl Rates {
             }
         });
     }
+}
+
+/// One step of Muon on a matrix: momentum after Nesterov, made orthogonal, with decoupled decay.
+fn muon_step(
+    muon: &MuonSection,
+    lr: f64,
+    decay: f64,
+    values: &mut [f32],
+    shape: [usize; 2],
+    gradient: Vec<f32>,
+    moments: &mut Moments,
+) {
+    let momentum = muon.momentum as f32;
+    let mut ahead = gradient;
+    for (g, m) in ahead.iter_mut().zip(&mut moments.first) {
+        *m = momentum * *m + *g;
+        *g += momentum * *m;
+    }
+    let direction = orthogonal(ahead, shape);
+    let (keep, rate) = ((1.0 - lr * decay) as f32, (lr * 0.2 * (shape[0].max(shape[1]) as f64).sqrt()) as f32);
+    values.iter_mut().zip(direction).for_each(|(value, d)| *value = *value * keep - rate * d);
+}
+
+/// A matrix with the same singular vectors and singular values of about 1 (0.7 to 1.2), by Newton and Schulz's iteration. A matrix of zeros
+/// stays one.
+fn orthogonal(values: Vec<f32>, [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let norm = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+    let data = TensorData::new(values, [rows, columns]);
+    let matrix = Tensor::<2>::from_data(data, &Device::flex()).div_scalar(norm + 1e-7);
+    // The product of the shorter side with itself is the smaller one.
+    let tall = rows > columns;
+    let mut x = if tall { matrix.transpose() } else { matrix };
+    let [a, b, c] = NEWTON_SCHULZ;
+    for _ in 0..ITERATIONS {
+        let square = x.clone().matmul(x.clone().transpose());
+        let mixed = square.clone() * b + square.clone().matmul(square) * c;
+        x = x.clone() * a + mixed.matmul(x);
+    }
+    host(if tall { x.transpose() } else { x })
 }
 
 impl HostGradients {

@@ -15,48 +15,12 @@ pub struct Explain {
     pub levels: Vec<Level>,
 }
 
-/// One level of the pyramid. Patches are numbered in raster order, `row * grid + column`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Level {
-    /// The box this level answers with, in pixels of the original image, clipped to it.
-    pub bbox: BoxXyxy<Pixels>,
-    /// Patches a side of the canvas.
-    pub grid: usize,
-    /// Pixels a side of this level's picture of the canvas.
-    pub side: usize,
-    /// Patches that touch the picture.
-    pub valid: Vec<usize>,
-    /// Patches that could be chosen; on the first level all that are valid.
-    pub candidates: Vec<usize>,
-    /// Selection value of each candidate, kept from the threshold up; empty on the first level.
-    pub values: Vec<f32>,
-    /// Patches that were read.
-    pub kept: Vec<usize>,
-    /// Valid patches that were replaced by the constant token.
-    pub constants: usize,
-    /// The threshold used, `None` on the first level.
-    pub threshold: Option<f32>,
-    /// Counted operations of this level, a multiply-add being two.
-    pub flops: u64,
-    /// Attention of the answering token over the kept patches, `[layers][kept]`, if it was asked for.
-    pub attention: Option<Vec<Vec<f32>>>,
-}
+/// One level of the pyramid; its box is in pixels of the original image, clipped to it.
+pub type Level = LevelTrace<BoxXyxy<Pixels>>;
 
 impl Explain {
     pub(crate) fn new(placement: &Placement, levels: Vec<LevelTrace>) -> Self {
-        let level = |trace: LevelTrace| Level {
-            bbox: pixels(placement, trace.bbox.to_xyxy()),
-            grid: trace.grid,
-            side: trace.side,
-            valid: trace.valid,
-            candidates: trace.candidates,
-            values: trace.values,
-            kept: trace.kept,
-            constants: trace.constants,
-            threshold: trace.threshold,
-            flops: trace.flops,
-            attention: trace.attention,
-        };
+        let level = |trace: LevelTrace| trace.map_box(|bbox| pixels(placement, bbox.to_xyxy()));
         let levels = levels.into_iter().map(level).collect();
         Self { canvas: placement.canvas(), content: placement.content(), levels }
     }
@@ -74,32 +38,25 @@ impl Explain {
             "schema": "groundling.explain/1",
             "canvas": [self.canvas.height(), self.canvas.width()],
             "content": [top, left, height, width],
-            "levels": self.levels.iter().map(Level::to_json).collect::<Vec<_>>(),
+            "levels": self.levels.iter().map(level_json).collect::<Vec<_>>(),
         })
     }
 }
 
-impl Level {
-    fn to_json(&self) -> Value {
-        json!({
-            "box": self.bbox.to_array(),
-            "grid": self.grid,
-            "side": self.side,
-            "valid": self.valid,
-            "candidates": self.candidates,
-            "values": self.values,
-            "kept": self.kept,
-            "constants": self.constants,
-            "threshold": self.threshold,
-            "flops": self.flops,
-            "attention": self.attention,
-        })
-    }
-
-    /// Share of the patches that touch the picture which was read.
-    pub fn kept_share(&self) -> f64 {
-        self.kept.len() as f64 / self.valid.len().max(1) as f64
-    }
+fn level_json(level: &Level) -> Value {
+    json!({
+        "box": level.bbox.to_array(),
+        "grid": level.grid,
+        "side": level.side,
+        "valid": level.valid,
+        "candidates": level.candidates,
+        "values": level.values,
+        "kept": level.kept,
+        "constants": level.constants,
+        "threshold": level.threshold,
+        "flops": level.flops,
+        "attention": level.attention,
+    })
 }
 
 /// A box of the model in pixels of the original image, clipped to it.

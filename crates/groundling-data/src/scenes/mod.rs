@@ -46,6 +46,7 @@ mod wording;
 
 use groundling_core::{BoxXyxy, GroundTruth, ImageSize, Pixels, Rle, TrueTarget};
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use background::Background;
 use generate::Speaker;
@@ -96,26 +97,36 @@ pub struct Shares {
 }
 
 /// Relative frequencies of the kinds of one-target phrases, which near misses are made from as well. A kind that a scene
-/// does not allow is replaced by another, so the frequencies found are a little different.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// does not allow is replaced by another, so the frequencies found are a little different. In a file, a kind that is not named has none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KindWeights {
     /// [`PhraseKind::Attributes`].
+    #[serde(default)]
     pub attributes: f64,
     /// [`PhraseKind::Ordinal`].
+    #[serde(default)]
     pub ordinal: f64,
     /// [`PhraseKind::Comparative`].
+    #[serde(default)]
     pub comparative: f64,
     /// [`PhraseKind::Superlative`].
+    #[serde(default)]
     pub superlative: f64,
     /// [`PhraseKind::Relation`].
+    #[serde(default)]
     pub relation: f64,
     /// [`PhraseKind::Between`].
+    #[serde(default)]
     pub between: f64,
     /// [`PhraseKind::Proximity`].
+    #[serde(default)]
     pub proximity: f64,
     /// [`PhraseKind::Region`].
+    #[serde(default)]
     pub region: f64,
     /// [`PhraseKind::Negation`].
+    #[serde(default)]
     pub negation: f64,
 }
 

@@ -1,9 +1,9 @@
 //! What training minimises.
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use groundling_core::BoxCxcywh;
 use groundling_nn::losses::{Denominator, box_l1, giou, iou};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::training::Trained;
 use super::{ScanFormer, ScanFormerConfig, geometry};
@@ -12,7 +12,8 @@ use crate::contract::{ConfigError, Losses, SampleTruth, TruthObject};
 /// Smallest area that the GIoU divides by.
 const LEAST_AREA: f64 = 1e-9;
 
-/// Weights of the losses. Lists are by level; their last entry also holds for the levels after it.
+/// Weights of the losses. Lists are by level; their last entry also holds for the levels after it. Where all levels are alike, a file may
+/// give a number in place of a list of auxiliary weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Criterion {
@@ -28,21 +29,26 @@ pub struct Criterion {
     pub dense: bool,
     /// Auxiliary: of a binary cross-entropy that tells the target's patches from the others. Its labels are how much of the patch the
     /// target's box covers; target and rest weigh half each. Read from the patches that enter the last layer, on every level.
-    pub target_patches: f64,
+    #[serde(deserialize_with = "one_or_many")]
+    pub target_patches: Vec<f64>,
     /// Auxiliary: of a cross-entropy of the class of the smallest object at each patch's centre, objects and background weighing half
     /// each. Read where the target is.
-    pub patch_classes: f64,
+    #[serde(deserialize_with = "one_or_many")]
+    pub patch_classes: Vec<f64>,
     /// Auxiliary: of the box losses, with the weights of the level, of what the box head reads from patches whose centre lies on an
     /// object, against the smallest such object. Read where the target is.
-    pub patch_boxes: f64,
+    #[serde(deserialize_with = "one_or_many")]
+    pub patch_boxes: Vec<f64>,
     /// Auxiliary: of minus the logarithm of the share of its attention to the level's patches that the answering token gives, in the last
     /// layer, to those that the target's box touches.
-    pub answer_attention: f64,
+    #[serde(deserialize_with = "one_or_many")]
+    pub answer_attention: Vec<f64>,
     /// Classes of the training set, for [`Criterion::patch_classes`].
     pub classes: usize,
     /// Auxiliary: of a binary cross-entropy of the selection values with whether the target's box touches the patch, over what could be
     /// chosen.
-    pub guided_selection: f64,
+    #[serde(deserialize_with = "one_or_many")]
+    pub guided_selection: Vec<f64>,
 }
 
 impl Default for Criterion {
@@ -54,12 +60,12 @@ impl Default for Criterion {
             lambda_sparse: 1.0,
             beta: vec![0.5, 0.25],
             dense: false,
-            target_patches: 0.0,
-            patch_classes: 0.0,
-            patch_boxes: 0.0,
-            answer_attention: 0.0,
+            target_patches: vec![0.0],
+            patch_classes: vec![0.0],
+            patch_boxes: vec![0.0],
+            answer_attention: vec![0.0],
             classes: 0,
-            guided_selection: 0.0,
+            guided_selection: vec![0.0],
         }
     }
 }
@@ -70,29 +76,52 @@ impl Criterion {
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad =
             |field, found: String, expected: &str| Err(ConfigError { field, found, expected: expected.to_owned() });
-        for (field, list) in [("lambda_l1", &self.lambda_l1), ("lambda_giou", &self.lambda_giou), ("beta", &self.beta)]
-        {
+        for (field, list) in [
+            ("lambda_l1", &self.lambda_l1),
+            ("lambda_giou", &self.lambda_giou),
+            ("beta", &self.beta),
+            ("target_patches", &self.target_patches),
+            ("patch_classes", &self.patch_classes),
+            ("patch_boxes", &self.patch_boxes),
+            ("answer_attention", &self.answer_attention),
+            ("guided_selection", &self.guided_selection),
+        ] {
             if list.is_empty() || list.iter().any(|value| !(value.is_finite() && *value >= 0.0)) {
                 return bad(field, format!("{list:?}"), "one or more numbers of at least 0");
             }
         }
-        for (field, weight) in [
-            ("lambda_sparse", self.lambda_sparse),
-            ("target_patches", self.target_patches),
-            ("patch_classes", self.patch_classes),
-            ("patch_boxes", self.patch_boxes),
-            ("answer_attention", self.answer_attention),
-            ("guided_selection", self.guided_selection),
-        ] {
-            if !(weight.is_finite() && weight >= 0.0) {
-                return bad(field, weight.to_string(), "at least 0");
-            }
+        if !(self.lambda_sparse.is_finite() && self.lambda_sparse >= 0.0) {
+            return bad("lambda_sparse", self.lambda_sparse.to_string(), "at least 0");
         }
-        if self.patch_classes > 0.0 && !(1..=100_000).contains(&self.classes) {
+        if self.reads_classes() && !(1..=100_000).contains(&self.classes) {
             return bad("classes", self.classes.to_string(), "1 to 100000 where patch_classes is not 0");
         }
         Ok(())
     }
+
+    /// Whether a loss reads which patches are the target's.
+    pub(super) fn reads_targets(&self) -> bool {
+        self.target_patches.iter().any(|&weight| weight > 0.0)
+    }
+
+    /// Whether a loss reads classes of patches.
+    pub(super) fn reads_classes(&self) -> bool {
+        self.patch_classes.iter().any(|&weight| weight > 0.0)
+    }
+}
+
+/// A list, or the only entry of one.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or a list of them")]
+    enum OneOrMany {
+        One(f64),
+        Many(Vec<f64>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(weight) => vec![weight],
+        OneOrMany::Many(weights) => weights,
+    })
 }
 
 /// The entry of a level.
@@ -134,7 +163,7 @@ pub(super) fn losses(model: &ScanFormer, trained: &Trained, truths: &[SampleTrut
         sum.log("kept", level, (choice.kept.clone().sum_dim(1) / valid).mean());
     }
     for level in 0..levels {
-        auxiliary_losses(model, trained, truths, criterion, level, &mut sum);
+        Level { model, trained, truths, criterion, level }.auxiliary_losses(&mut sum);
     }
     Losses { total: sum.total, terms: sum.terms }
 }
@@ -174,99 +203,167 @@ fn box_losses(boxes: &Tensor<3>, truths: &[SampleTruth], criterion: &Criterion) 
     sum
 }
 
-fn auxiliary_losses(
-    model: &ScanFormer,
-    trained: &Trained,
-    truths: &[SampleTruth],
-    criterion: &Criterion,
+/// One level of a training pass, for the auxiliary losses.
+#[derive(Clone, Copy)]
+struct Level<'a> {
+    model: &'a ScanFormer,
+    trained: &'a Trained,
+    truths: &'a [SampleTruth],
+    criterion: &'a Criterion,
     level: usize,
-    sum: &mut Sum,
-) {
-    let trained_level = &trained.levels[level];
-    if criterion.guided_selection > 0.0
-        && let Some(choice) = &trained_level.choice
-    {
-        let touched = labels(model, trained, truths, level, |share| f32::from(u8::from(share > 0.0)));
-        let loss = touched.cross_entropy(choice.values.clone()) * choice.gate.clone();
-        sum.add("guide", level, criterion.guided_selection, loss.sum());
-    }
-    if criterion.answer_attention > 0.0 {
-        let loss = answer_attention_loss(model, trained, truths, level);
-        sum.add("attention", level, criterion.answer_attention, loss);
-    }
-    if criterion.patch_boxes > 0.0 {
-        patch_box_losses(model, trained, truths, criterion, level, sum);
-    }
-    if criterion.target_patches == 0.0 && criterion.patch_classes == 0.0 {
-        return;
-    }
-    let auxiliary = model.aux.as_ref().expect("`for_training` gave the model the heads that its criterion asks for");
-    let (target, classes) = auxiliary.forward(trained_level.patches.clone());
-    if let (Some(logits), true) = (target, criterion.target_patches > 0.0) {
-        let loss = labels(model, trained, truths, level, |share| share).cross_entropy(logits);
-        sum.add("target", level, criterion.target_patches, loss.sum());
-    }
-    if let (Some(logits), true) = (classes, criterion.patch_classes > 0.0) {
-        let weights = class_weights(model, trained, truths, criterion.classes, level);
-        let loss = (activation::log_softmax(logits, 2) * weights).sum().neg();
-        sum.add("class", level, criterion.patch_classes, loss);
-    }
 }
 
-/// Minus the logarithm of the share of attention that falls on the target, mean over the pairs with one.
-fn answer_attention_loss(model: &ScanFormer, trained: &Trained, truths: &[SampleTruth], level: usize) -> Tensor<1> {
-    let reading = trained.levels[level].reading.clone();
-    let layer = model.layers.last().expect("there is at least one layer");
-    let map = layer.attention_map(reading.queries, &reading.cache, reading.bias); // [B, 1, M]
-    let ([b, _, m], n) = (map.dims(), model.config.grid(level).pow(2));
-    let map = map.narrow(2, m - n, n).reshape([b, n]);
-    let (mut inside, mut weights) = (Vec::with_capacity(b * n), vec![0.0f32; b]);
-    for (row, truth) in truths.iter().enumerate() {
-        let shares = truth.bbox.map(|bbox| geometry::coverage(&model.config, level, bbox)).unwrap_or(vec![0.0; n]);
-        weights[row] = f32::from(u8::from(truth.bbox.is_some()));
-        inside.extend(shares.into_iter().map(|share| f32::from(u8::from(share > 0.0))));
+impl Level<'_> {
+    fn config(&self) -> &ScanFormerConfig {
+        &self.model.config
     }
-    let count = weights.iter().sum::<f32>().max(1.0);
-    let device = trained.boxes.device();
-    let inside = Tensor::<2>::from_data(TensorData::new(inside, [b, n]), &device);
-    let weights = Tensor::<2>::from_data(TensorData::new(weights, [b, 1]), &device).div_scalar(count);
-    let hit = (map.clone() * inside).sum_dim(1) / map.sum_dim(1).add_scalar(LEAST_AREA);
-    (hit.add_scalar(1e-6).log() * weights).sum().neg()
-}
 
-/// The box head on patches, against the objects that lie there.
-fn patch_box_losses(
-    model: &ScanFormer,
-    trained: &Trained,
-    truths: &[SampleTruth],
-    criterion: &Criterion,
-    level: usize,
-    sum: &mut Sum,
-) {
-    let centres = geometry::centres(&model.config, level);
-    let n = centres.len();
-    let (mut rows, mut boxes) = (Vec::<i64>::new(), Vec::<f32>::new());
-    for (row, truth) in truths.iter().enumerate() {
-        let valid = &trained.levels[level].valid_host[row * n..(row + 1) * n];
-        for (index, centre) in centres.iter().enumerate().filter(|(index, _)| valid[*index]) {
-            if let Some(object) = object_at(truth, centre) {
-                rows.push((row * n + index) as i64);
-                boxes.extend(object.bbox.to_array().map(|value| value as f32));
-            }
+    fn device(&self) -> Device {
+        self.trained.boxes.device()
+    }
+
+    /// Patches of the canvas on this level.
+    fn patches(&self) -> usize {
+        self.config().grid(self.level).pow(2)
+    }
+
+    /// Which patches of a pair touch its picture.
+    fn valid(&self, pair: usize) -> &[bool] {
+        let n = self.patches();
+        &self.trained.levels[self.level].valid_host[pair * n..(pair + 1) * n]
+    }
+
+    fn auxiliary_losses(&self, sum: &mut Sum) {
+        let (criterion, level) = (self.criterion, self.level);
+        let trained_level = &self.trained.levels[level];
+        let weight = |list: &[f64]| Some(at(list, level)).filter(|&weight| weight > 0.0);
+        if let (Some(weight), Some(choice)) = (weight(&criterion.guided_selection), &trained_level.choice) {
+            let touched = self.labels(|share| f32::from(u8::from(share > 0.0)));
+            let loss = touched.cross_entropy(choice.values.clone()) * choice.gate.clone();
+            sum.add("guide", level, weight, loss.sum());
+        }
+        if let Some(weight) = weight(&criterion.answer_attention) {
+            sum.add("attention", level, weight, self.answer_attention_loss());
+        }
+        if let Some((weight, loss)) = weight(&criterion.patch_boxes).zip(self.patch_box_loss()) {
+            sum.add("objects", level, weight, loss);
+        }
+        let (of_targets, of_classes) = (weight(&criterion.target_patches), weight(&criterion.patch_classes));
+        if of_targets.is_none() && of_classes.is_none() {
+            return;
+        }
+        let auxiliary =
+            self.model.aux.as_ref().expect("`for_training` gave the model the heads that its criterion asks for");
+        let (target, classes) = auxiliary.forward(trained_level.patches.clone());
+        if let Some((logits, weight)) = target.zip(of_targets) {
+            sum.add("target", level, weight, self.labels(|share| share).cross_entropy(logits).sum());
+        }
+        if let Some((logits, weight)) = classes.zip(of_classes) {
+            let loss = (activation::log_softmax(logits, 2) * self.class_weights()).sum().neg();
+            sum.add("class", level, weight, loss);
         }
     }
-    if rows.is_empty() {
-        return;
+
+    /// Minus the logarithm of the share of attention that falls on the target, mean over the pairs with one.
+    fn answer_attention_loss(&self) -> Tensor<1> {
+        let reading = self.trained.levels[self.level].reading.clone();
+        let layer = self.model.layers.last().expect("there is at least one layer");
+        let map = layer.attention_map(reading.queries, &reading.cache, reading.bias); // [B, 1, M]
+        let ([b, _, m], n) = (map.dims(), self.patches());
+        let map = map.narrow(2, m - n, n).reshape([b, n]);
+        let (mut inside, mut weights) = (Vec::with_capacity(b * n), vec![0.0f32; b]);
+        for (row, truth) in self.truths.iter().enumerate() {
+            let covered = |bbox| geometry::coverage(self.config(), self.level, bbox);
+            let shares = truth.bbox.map(covered).unwrap_or(vec![0.0; n]);
+            weights[row] = f32::from(u8::from(truth.bbox.is_some()));
+            inside.extend(shares.into_iter().map(|share| f32::from(u8::from(share > 0.0))));
+        }
+        let count = weights.iter().sum::<f32>().max(1.0);
+        let inside = Tensor::<2>::from_data(TensorData::new(inside, [b, n]), &self.device());
+        let weights = Tensor::<2>::from_data(TensorData::new(weights, [b, 1]), &self.device()).div_scalar(count);
+        let hit = (map.clone() * inside).sum_dim(1) / map.sum_dim(1).add_scalar(LEAST_AREA);
+        (hit.add_scalar(1e-6).log() * weights).sum().neg()
     }
-    let (count, device) = (rows.len(), trained.boxes.device());
-    let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
-    let targets = Tensor::<2>::from_data(TensorData::new(boxes, [count, 4]), &device);
-    let tokens = trained.levels[level].patches.clone().flatten::<2>(0, 1).select(0, rows).unsqueeze();
-    let found = model.r#box.forward(model.norm.forward(tokens)).reshape([count, 4]);
-    let l1 = box_l1(found.clone(), targets.clone()).mean();
-    let apart = giou(found, targets, Denominator::AtLeast(LEAST_AREA)).neg().add_scalar(1.0).mean();
-    let loss = l1 * at(&criterion.lambda_l1, level) + apart * at(&criterion.lambda_giou, level);
-    sum.add("objects", level, criterion.patch_boxes, loss);
+
+    /// The box head on patches, against the objects that lie there; `None` where none lies.
+    fn patch_box_loss(&self) -> Option<Tensor<1>> {
+        let (criterion, level) = (self.criterion, self.level);
+        if at(&criterion.patch_boxes, level) == 0.0 {
+            return None;
+        }
+        let centres = geometry::centres(self.config(), level);
+        let n = centres.len();
+        let (mut rows, mut boxes) = (Vec::<i64>::new(), Vec::<f32>::new());
+        for (row, truth) in self.truths.iter().enumerate() {
+            let valid = self.valid(row);
+            for (index, centre) in centres.iter().enumerate().filter(|(index, _)| valid[*index]) {
+                if let Some(object) = object_at(truth, centre) {
+                    rows.push((row * n + index) as i64);
+                    boxes.extend(object.bbox.to_array().map(|value| value as f32));
+                }
+            }
+        }
+        if rows.is_empty() {
+            return None;
+        }
+        let (count, device) = (rows.len(), self.device());
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
+        let targets = Tensor::<2>::from_data(TensorData::new(boxes, [count, 4]), &device);
+        let tokens = self.trained.levels[level].patches.clone().flatten::<2>(0, 1).select(0, rows).unsqueeze();
+        let found = self.model.r#box.forward(self.model.norm.forward(tokens)).reshape([count, 4]);
+        let l1 = box_l1(found.clone(), targets.clone()).mean();
+        let apart = giou(found, targets, Denominator::AtLeast(LEAST_AREA)).neg().add_scalar(1.0).mean();
+        Some(l1 * at(&criterion.lambda_l1, level) + apart * at(&criterion.lambda_giou, level))
+    }
+
+    /// Labels made of the share that the target covers of each valid patch.
+    fn labels(&self, label: impl Fn(f32) -> f32) -> BinaryLabels {
+        let (truths, n) = (self.truths, self.patches());
+        let (mut positive, mut negative) = (vec![0.0f32; truths.len() * n], vec![0.0f32; truths.len() * n]);
+        for (row, truth) in truths.iter().enumerate() {
+            let Some(bbox) = truth.bbox else { continue };
+            let shares = geometry::coverage(self.config(), self.level, bbox);
+            let marks: Vec<(f32, f32)> = shares
+                .into_iter()
+                .zip(self.valid(row))
+                .map(|(share, &valid)| if valid { (label(share), 1.0 - label(share)) } else { (0.0, 0.0) })
+                .collect();
+            let (on, off) = marks.iter().fold((0.0, 0.0), |(on, off), mark| (on + mark.0, off + mark.1));
+            let scale = |sum: f32| if sum > 0.0 { 0.5 / (sum * truths.len() as f32) } else { 0.0 };
+            for (index, mark) in marks.into_iter().enumerate() {
+                positive[row * n + index] = mark.0 * scale(on);
+                negative[row * n + index] = mark.1 * scale(off);
+            }
+        }
+        let device = self.device();
+        let tensor = |values| Tensor::from_data(TensorData::new::<f32, _>(values, [truths.len(), n]), &device);
+        BinaryLabels { positive: tensor(positive), negative: tensor(negative) }
+    }
+
+    /// Weights `[B, N, classes + 1]` of the logarithms of a cross-entropy over classes and background.
+    fn class_weights(&self) -> Tensor<3> {
+        let (truths, classes) = (self.truths, self.criterion.classes);
+        let centres = geometry::centres(self.config(), self.level);
+        let (n, width) = (centres.len(), classes + 1);
+        let mut weights = vec![0.0f32; truths.len() * n * width];
+        for (row, truth) in truths.iter().enumerate() {
+            let class = |centre: &(f64, f64)| match object_at(truth, centre) {
+                None => Some(classes),
+                // An object without a class says nothing about its patches.
+                Some(object) => object.class.filter(|&class| class < classes),
+            };
+            let found: Vec<Option<usize>> =
+                centres.iter().zip(self.valid(row)).map(|(centre, &valid)| class(centre).filter(|_| valid)).collect();
+            let background = found.iter().filter(|class| **class == Some(classes)).count();
+            let objects = found.iter().flatten().count() - background;
+            for (index, class) in found.into_iter().enumerate() {
+                let Some(class) = class else { continue };
+                let alike = if class == classes { background } else { objects };
+                weights[(row * n + index) * width + class] = 0.5 / (alike * truths.len()) as f32;
+            }
+        }
+        Tensor::from_data(TensorData::new(weights, [truths.len(), n, width]), &self.device())
+    }
 }
 
 /// The smallest object at a place.
@@ -294,68 +391,4 @@ impl BinaryLabels {
         let (on, off) = (activation::log_sigmoid(logits.clone()), activation::log_sigmoid(logits.neg()));
         (self.positive * on + self.negative * off).neg()
     }
-}
-
-/// Labels made of the share that the target covers of each valid patch.
-fn labels(
-    model: &ScanFormer,
-    trained: &Trained,
-    truths: &[SampleTruth],
-    level: usize,
-    label: impl Fn(f32) -> f32,
-) -> BinaryLabels {
-    let config = &model.config;
-    let n = config.grid(level).pow(2);
-    let (mut positive, mut negative) = (vec![0.0f32; truths.len() * n], vec![0.0f32; truths.len() * n]);
-    for (row, truth) in truths.iter().enumerate() {
-        let Some(bbox) = truth.bbox else { continue };
-        let valid = &trained.levels[level].valid_host[row * n..(row + 1) * n];
-        let shares = geometry::coverage(config, level, bbox);
-        let marks: Vec<(f32, f32)> = shares
-            .into_iter()
-            .zip(valid)
-            .map(|(share, &valid)| if valid { (label(share), 1.0 - label(share)) } else { (0.0, 0.0) })
-            .collect();
-        let (on, off) = marks.iter().fold((0.0, 0.0), |(on, off), mark| (on + mark.0, off + mark.1));
-        let scale = |sum: f32| if sum > 0.0 { 0.5 / (sum * truths.len() as f32) } else { 0.0 };
-        for (index, mark) in marks.into_iter().enumerate() {
-            positive[row * n + index] = mark.0 * scale(on);
-            negative[row * n + index] = mark.1 * scale(off);
-        }
-    }
-    let device = trained.boxes.device();
-    let tensor = |values| Tensor::from_data(TensorData::new::<f32, _>(values, [truths.len(), n]), &device);
-    BinaryLabels { positive: tensor(positive), negative: tensor(negative) }
-}
-
-/// Weights `[B, N, classes + 1]` of the logarithms of a cross-entropy over classes and background.
-fn class_weights(
-    model: &ScanFormer,
-    trained: &Trained,
-    truths: &[SampleTruth],
-    classes: usize,
-    level: usize,
-) -> Tensor<3> {
-    let config: &ScanFormerConfig = &model.config;
-    let centres = geometry::centres(config, level);
-    let (n, width) = (centres.len(), classes + 1);
-    let mut weights = vec![0.0f32; truths.len() * n * width];
-    for (row, truth) in truths.iter().enumerate() {
-        let valid = &trained.levels[level].valid_host[row * n..(row + 1) * n];
-        let class = |centre: &(f64, f64)| match object_at(truth, centre) {
-            None => Some(classes),
-            // An object without a class says nothing about its patches.
-            Some(object) => object.class.filter(|&class| class < classes),
-        };
-        let found: Vec<Option<usize>> =
-            centres.iter().zip(valid).map(|(centre, &valid)| class(centre).filter(|_| valid)).collect();
-        let background = found.iter().filter(|class| **class == Some(classes)).count();
-        let objects = found.iter().flatten().count() - background;
-        for (index, class) in found.into_iter().enumerate() {
-            let Some(class) = class else { continue };
-            let alike = if class == classes { background } else { objects };
-            weights[(row * n + index) * width + class] = 0.5 / (alike * truths.len()) as f32;
-        }
-    }
-    Tensor::from_data(TensorData::new(weights, [truths.len(), n, width]), &trained.boxes.device())
 }

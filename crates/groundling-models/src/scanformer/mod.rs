@@ -159,7 +159,7 @@ impl System for ScanFormer {
 
     fn for_training(mut self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.check()?;
-        let (target, classes) = (criterion.target_patches > 0.0, criterion.patch_classes > 0.0);
+        let (target, classes) = (criterion.reads_targets(), criterion.reads_classes());
         let classes = if classes { criterion.classes } else { 0 };
         let device = self.reg_token.val().device();
         self.aux = (target || classes > 0).then(|| Auxiliary::new(&self.config, target, classes, &device));

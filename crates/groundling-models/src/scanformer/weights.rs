@@ -33,6 +33,14 @@ const MODALITY: &[Piece] = &[
 const POSITIONS: &[Piece] = &[Piece::to("reg_token").rows(0, 1).term(3), Piece::to("pse.grid").rows_from(1)];
 const CLASS_TOKEN: &[Piece] = &[Piece::to("reg_token").rows(0, 1).term(3)];
 
+/// The embedding of phrases, which both name alike.
+const TEXT: &[Rule] = &[
+    rename(r"^text_embeddings\.word_embeddings\.", "text.word."),
+    rename(r"^text_embeddings\.position_embeddings\.", "text.position."),
+    rename(r"^text_embeddings\.token_type_embeddings\.", "text.segment."),
+    rename(r"^text_embeddings\.LayerNorm\.", "text.norm."),
+];
+
 /// Names of the authors' checkpoints.
 pub const OFFICIAL_KEYS: &[Rule] = &[
     within("", COMMON),
@@ -40,10 +48,7 @@ pub const OFFICIAL_KEYS: &[Rule] = &[
     distribute(r"^token_type_embeddings\.weight$", MODALITY),
     distribute(r"^transformer\.pos_embed$", POSITIONS),
     distribute(r"^transformer\.cls_token$", CLASS_TOKEN),
-    rename(r"^text_embeddings\.word_embeddings\.", "text.word."),
-    rename(r"^text_embeddings\.position_embeddings\.", "text.position."),
-    rename(r"^text_embeddings\.token_type_embeddings\.", "text.segment."),
-    rename(r"^text_embeddings\.LayerNorm\.", "text.norm."),
+    within("", TEXT),
     rename(r"^transformer\.patch_embed\.proj\.", "patch.proj."),
     rename(r"^transformer\.blocks\.", "layers."),
     rename(r"^transformer\.norm\.", "norm."),
@@ -61,10 +66,8 @@ pub const HF_KEYS: &[Rule] = &[
     distribute(r"^embeddings\.token_type_embeddings\.weight$", MODALITY),
     distribute(r"^embeddings\.position_embeddings$", POSITIONS),
     distribute(r"^embeddings\.cls_token$", CLASS_TOKEN),
-    rename(r"^embeddings\.text_embeddings\.word_embeddings\.", "text.word."),
-    rename(r"^embeddings\.text_embeddings\.position_embeddings\.", "text.position."),
-    rename(r"^embeddings\.text_embeddings\.token_type_embeddings\.", "text.segment."),
-    rename(r"^embeddings\.text_embeddings\.LayerNorm\.", "text.norm."),
+    rename(r"^embeddings\.text_embeddings\.", "text_embeddings."),
+    within("", TEXT),
     rename(r"^embeddings\.patch_embeddings\.projection\.", "patch.proj."),
     distribute(r"^encoder\.layer\.(\d+)\.attention\.attention\.query\.(weight|bias)$", QUERY),
     distribute(r"^encoder\.layer\.(\d+)\.attention\.attention\.key\.(weight|bias)$", KEY),

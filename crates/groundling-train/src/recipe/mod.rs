@@ -114,7 +114,7 @@ pub struct DataSection {
     pub phrases: Option<[usize; 2]>,
     /// Scenes: how often phrases are of each kind; a stage may say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kinds: Option<Kinds>,
+    pub kinds: Option<KindWeights>,
 }
 
 /// How many things phrases refer to.
@@ -127,22 +127,6 @@ pub enum TargetName {
     One,
     /// Several.
     Many,
-}
-
-/// Relative frequencies of the kinds of phrases about scenes; what is not named has none.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs)] // as in `KindWeights`
-pub struct Kinds {
-    pub attributes: f64,
-    pub ordinal: f64,
-    pub comparative: f64,
-    pub superlative: f64,
-    pub relation: f64,
-    pub between: f64,
-    pub proximity: f64,
-    pub region: f64,
-    pub negation: f64,
 }
 
 /// `[validation]`: what the model is evaluated on while it trains.
@@ -203,7 +187,7 @@ pub enum Shape {
     Cosine,
 }
 
-/// `[optimizer]`: AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
+/// `[optimizer]`: AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), and Muon for chosen matrices.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerSection {
@@ -221,6 +205,35 @@ pub struct OptimizerSection {
     pub clip_norm: f64,
     /// Keep an exponential moving average of the weights: it is what is evaluated and published.
     pub ema: EmaSection,
+    /// Move some matrices by Muon in place of AdamW.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muon: Option<MuonSection>,
+}
+
+/// `[optimizer.muon]`: for matrices of hidden layers, trained from scratch. Embeddings and the last layers of heads are better left out
+/// (Jordan et al. 2024).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MuonSection {
+    /// Beginnings of the names of its parameters; only those of rank 2 follow it.
+    pub names: Vec<String>,
+    /// Its highest learning rate, on the scale of AdamW's; that of AdamW if not said. The schedule and the groups' factors hold for both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Share of the sum of gradients that a step keeps.
+    #[serde(default = "muon_momentum")]
+    pub momentum: f64,
+}
+
+fn muon_momentum() -> f64 {
+    0.95
+}
+
+impl MuonSection {
+    /// Whether it moves the parameter of this name and rank.
+    pub fn moves(&self, name: &str, rank: usize) -> bool {
+        rank == 2 && self.names.iter().any(|start| name.starts_with(start.as_str()))
+    }
 }
 
 /// `[optimizer.factors]`.
@@ -290,7 +303,7 @@ pub struct Stage {
     pub until: f64,
     /// Kinds of phrases about scenes, in place of what the sources say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kinds: Option<Kinds>,
+    pub kinds: Option<KindWeights>,
     /// Keys of `[criterion]` with other values.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub criterion: Table,
@@ -372,6 +385,7 @@ impl Default for OptimizerSection {
             factors: Factors::default(),
             clip_norm: 1.0,
             ema: EmaSection::default(),
+            muon: None,
         }
     }
 }
@@ -430,7 +444,7 @@ impl DataSection {
     }
 
     /// What generated scenes are like: only wanted phrases are made, and of these kinds.
-    pub fn scenes(&self, kinds: Option<Kinds>) -> SceneConfig {
+    pub fn scenes(&self, kinds: Option<KindWeights>) -> SceneConfig {
         let mut config = match self.size {
             // Zero is refused with the other sizes out of bounds, by the world itself.
             Some([height, width]) => match groundling_core::ImageSize::new(height, width) {
@@ -469,12 +483,4 @@ impl ValidationSection {
 fn wanted(names: &[TargetName]) -> Targets {
     let has = |name| names.contains(&name);
     Targets { zero: has(TargetName::Zero), one: has(TargetName::One), many: has(TargetName::Many) }
-}
-
-impl From<Kinds> for KindWeights {
-    fn from(kinds: Kinds) -> Self {
-        let Kinds { attributes, ordinal, comparative, superlative, relation, between, proximity, region, negation } =
-            kinds;
-        Self { attributes, ordinal, comparative, superlative, relation, between, proximity, region, negation }
-    }
 }

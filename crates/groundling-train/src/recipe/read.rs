@@ -216,6 +216,18 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
                 return bad(format!("optimizer.{key}"), found, "a number from 0 to below 1");
             }
         }
+        if let Some(muon) = &o.muon {
+            if !(0.0..1.0).contains(&muon.momentum) {
+                return bad("optimizer.muon.momentum", muon.momentum, "a number from 0 to below 1");
+            }
+            if let Some(lr) = muon.lr {
+                not_negative("optimizer.muon.lr", lr)?;
+                positive("optimizer.lr", o.lr)?;
+            }
+            if muon.names.is_empty() {
+                return bad("optimizer.muon.names", "[]", "at least one beginning of a parameter's name");
+            }
+        }
         let a = &self.augmentation;
         share("augmentation.mirror", a.mirror)?;
         share("augmentation.jitter", a.jitter)?;

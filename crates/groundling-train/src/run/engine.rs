@@ -16,8 +16,8 @@ use super::{Control, Event, Job, Memory, Observer, Plan, Resume, Summary, TrainE
 use crate::batches::{BatchError, BatchStream, Batches, HostBatch, mixed};
 use crate::evaluate::evaluate;
 use crate::log::{EvaluationLine, Log, StepLine};
-use crate::optimizer::{AdamW, HostGradients};
-use crate::recipe::{DataSection, Recipe};
+use crate::optimizer::{HostGradients, Optimizer};
+use crate::recipe::{DataSection, Recipe, RecipeError};
 use crate::schedule::rate_factor;
 use crate::state::{Progress, STATE_FILE, State, StateError, recipe_differences};
 use crate::{usage, weights};
@@ -31,7 +31,7 @@ pub(super) struct Run<S: System> {
     validation: Option<Examples>,
     /// `None` only while the optimiser has it.
     model: Option<S>,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     ema: Option<Ema<S>>,
     progress: Progress,
     /// With gradients.
@@ -100,7 +100,12 @@ impl<S: System> Run<S> {
         let mut model = model.for_training(&recipe.broadest_criterion()?)?;
         initialise(&model);
         let o = &recipe.optimizer;
-        let mut optimizer = AdamW::new(&model, o, S::parameter_group);
+        let mut optimizer = Optimizer::new(&model, o, S::parameter_group);
+        if let (Some(muon), false) = (&o.muon, optimizer.has_muon()) {
+            let found = format!("{:?}, of which no matrix of the model has one", muon.names);
+            let expected = "beginnings of names of matrices, such as \"layers.\"".to_owned();
+            return Err(RecipeError::Value { key: "optimizer.muon.names".into(), found, expected }.into());
+        }
         let decay = Decay { rate: o.ema.decay, warm_up: o.ema.warm_up };
         let averages = o.ema.decay > 0.0;
         let mut ema = averages.then(|| Ema::new(&model, decay));

@@ -237,10 +237,10 @@ fn auxiliary_losses_have_heads_of_their_own() {
         lambda_l1: vec![0.0],
         lambda_giou: vec![0.0],
         lambda_sparse: 0.0,
-        target_patches: 1.0,
-        patch_classes: 1.0,
+        target_patches: vec![1.0],
+        patch_classes: vec![1.0],
         classes: 3,
-        guided_selection: 1.0,
+        guided_selection: vec![1.0],
         ..Criterion::default()
     };
     let plain = model(&config(true), 2, &device);
@@ -282,7 +282,7 @@ fn the_attention_of_answers_is_trained_as_it_is_shown() {
         lambda_l1: vec![0.0],
         lambda_giou: vec![0.0],
         dense: true,
-        answer_attention: 1.0,
+        answer_attention: vec![1.0],
         ..Criterion::default()
     };
     let trained = model.forward_training(&batch(&device, 2, 1), &[], true);
@@ -322,7 +322,7 @@ fn patches_on_objects_say_their_boxes() {
 
     let device = Device::flex().autodiff();
     let model = model(&config(true), 2, &device);
-    let criterion = Criterion { patch_boxes: 1.0, ..only_boxes() };
+    let criterion = Criterion { patch_boxes: vec![1.0], ..only_boxes() };
     let trained = model.forward_training(&batch(&device, 2, 0), &[], true);
     let bbox = BoxCxcywh::new(0.25, 0.25, 0.3, 0.3);
     let object = TruthObject { bbox, class: None, is_target: false };

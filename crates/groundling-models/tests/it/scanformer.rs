@@ -3,7 +3,7 @@
 mod corners;
 mod gradients;
 mod merging;
-mod reference;
+pub(crate) mod reference;
 
 use burn::tensor::{Device, Tensor};
 use groundling_core::ContentRect;

@@ -467,7 +467,7 @@ impl DataSection {
             zero: share(wanted.zero, usual.zero),
         };
         if let Some(kinds) = kinds.or(self.kinds) {
-            config.kind_weights = kinds.into();
+            config.kind_weights = kinds;
         }
         config
     }

@@ -1,6 +1,7 @@
 //! The loop.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use groundling_models::contract::{GroundOptions, InputSpec, System};
 use groundling_nn::checkpoint::{initialise, parameters};
 use groundling_nn::ema::{Decay, Ema};
 
-use super::{Control, Event, Job, Memory, Observer, Plan, Resume, Summary, TrainError};
+use super::{Control, Event, Job, LOCK_FILE, Memory, Observer, Plan, Resume, Summary, TrainError};
 use crate::batches::{BatchError, BatchStream, Batches, HostBatch, mixed};
 use crate::evaluate::evaluate;
 use crate::log::{EvaluationLine, Log, StepLine};
@@ -44,6 +45,21 @@ pub(super) struct Run<S: System> {
     before: (f64, f64),
     last: Option<EvaluationLine>,
     written: Vec<PathBuf>,
+    /// Held while this process writes the folder.
+    lock: Option<File>,
+}
+
+/// Keeps other processes out of a run's folder for as long as the file is open, however this process ends.
+fn lock(folder: &Path) -> Result<File, TrainError> {
+    let path = folder.join(LOCK_FILE);
+    let file = File::create(&path).map_err(io_error(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TrainError::InUse { path: folder.to_owned() }),
+        // Some file systems of networks have no locks: a run is possible there, two at a time are not noticed.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(io_error(&path)(error)),
+    }
 }
 
 /// What happened since the last line of the log.
@@ -142,6 +158,7 @@ impl<S: System> Run<S> {
             before,
             last: None,
             written: Vec::new(),
+            lock: None,
         })
     }
 
@@ -184,6 +201,7 @@ impl<S: System> Run<S> {
     pub(super) fn start(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let plan = self.plan()?;
         std::fs::create_dir_all(&self.out).map_err(io_error(&self.out))?;
+        self.lock = Some(lock(&self.out)?);
         let path = self.out.join("recipe.toml");
         let text = self.recipe_text.clone();
         crate::state::replace_file(&path, |file| io::Write::write_all(file, text.as_bytes()))

@@ -19,6 +19,9 @@ use crate::state::StateError;
 use crate::weights::WeightsError;
 use engine::Run;
 
+/// A file of a run's folder that is locked while a process writes the folder. It may be deleted when none does.
+pub const LOCK_FILE: &str = "run.lock";
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Job<S: System> {
@@ -184,6 +187,12 @@ pub enum TrainError {
     #[error("{path}: there is no state to resume from")]
     NoState {
         /// Where it would be.
+        path: PathBuf,
+    },
+    /// Another process trains in this folder.
+    #[error("{path}: another run is writing this folder; wait for it, stop it, or choose another folder with --out")]
+    InUse {
+        /// The run's folder.
         path: PathBuf,
     },
     /// A file of the run's folder cannot be written.

@@ -173,3 +173,18 @@ fn nothing_to_train_on_is_an_error() {
     let error = train(job(&out, &[&source]), &mut Silent).unwrap_err().to_string();
     assert!(error.contains("no phrase of the kind that the recipe asks for"), "{error}");
 }
+
+#[test]
+fn two_runs_do_not_write_one_folder() {
+    let out = scratch("train-in-use");
+    let other = std::fs::File::create(out.join(run::LOCK_FILE)).unwrap();
+    other.lock().unwrap();
+    let error = train(job(&out, &[]), &mut Silent).unwrap_err();
+    assert!(matches!(&error, TrainError::InUse { path } if *path == out), "{error}");
+    assert!(error.to_string().contains("--out"), "{error}");
+    assert!(!out.join(STATE_FILE).exists() && !out.join(LOG_FILE).exists());
+    // A plan writes nothing, so it may look.
+    plan(job(&out, &[])).unwrap();
+    drop(other);
+    assert!(train(job(&out, &["schedule.steps=2"]), &mut Silent).unwrap().finished);
+}

@@ -10,7 +10,7 @@ use groundling_testkit::Array;
 
 /// A mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The logarithm of the number of constants is divided by the root of the head's width with everything else.
     BiasBeforeScale,
     /// It is added in the constants' own block only.
@@ -21,35 +21,39 @@ pub(super) enum Fault {
 
 /// How to run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) merge: bool,
+pub(crate) struct Plan {
+    pub(crate) merge: bool,
     /// Turns the order of the kept patches around.
-    pub(super) backwards: bool,
-    pub(super) fault: Option<Fault>,
+    pub(crate) backwards: bool,
+    /// Every token sees every other one, as in ViLT.
+    pub(crate) bidirectional: bool,
+    pub(crate) fault: Option<Fault>,
 }
 
 impl Plan {
-    pub(super) const MERGED: Self = Self { merge: true, backwards: false, fault: None };
-    pub(super) const UNMERGED: Self = Self { merge: false, ..Self::MERGED };
+    pub(crate) const MERGED: Self = Self { merge: true, backwards: false, bidirectional: false, fault: None };
+    pub(crate) const UNMERGED: Self = Self { merge: false, ..Self::MERGED };
 }
 
-pub(super) struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     config: &'a ScanFormerConfig,
     weights: BTreeMap<String, Array>,
 }
 
 /// What comes out.
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Level by level, four each.
-    pub(super) boxes: Vec<f64>,
+    pub(crate) boxes: Vec<f64>,
     /// The phrase's tokens after the last layer.
-    pub(super) language: Vec<Vec<f64>>,
+    pub(crate) language: Vec<Vec<f64>>,
+    /// The answering tokens after the last layer, level by level.
+    pub(crate) answers: Vec<Vec<f64>>,
 }
 
 type Rows = Vec<Vec<f64>>;
 
 impl<'a> Reference<'a> {
-    pub(super) fn new(config: &'a ScanFormerConfig, weights: &Checkpoint) -> Self {
+    pub(crate) fn new(config: &'a ScanFormerConfig, weights: &Checkpoint) -> Self {
         let array = |(name, tensor): (&String, &groundling_nn::checkpoint::StoredTensor)| {
             (name.clone(), Array::from_values(tensor.shape(), &tensor.read_f32().unwrap()))
         };
@@ -57,7 +61,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Runs what `grounded` says was read.
-    pub(super) fn run(&self, ids: &[u32], image: &Array, grounded: &Grounded, plan: Plan) -> Output {
+    pub(crate) fn run(&self, ids: &[u32], image: &Array, grounded: &Grounded, plan: Plan) -> Output {
         let config = self.config;
         let modality = self.rows("modality.weight");
         let text = ids.iter().enumerate().map(|(index, &id)| {
@@ -99,17 +103,58 @@ impl<'a> Reference<'a> {
             bias.extend(own_bias);
             tokens.extend(rows);
         }
+        if plan.bidirectional {
+            block.fill(0);
+        }
         for layer in 0..config.layers {
             tokens = self.layer(layer, &tokens, &block, &bias, plan.fault);
         }
-        let boxes = answers.into_iter().flat_map(|row| self.bbox(&tokens[row])).collect();
-        Output { boxes, language: tokens[..ids.len()].to_vec() }
+        let answers: Rows = answers.into_iter().map(|row| tokens[row].clone()).collect();
+        let boxes = answers.iter().flat_map(|answer| self.bbox(answer)).collect();
+        Output { boxes, language: tokens[..ids.len()].to_vec(), answers }
+    }
+
+    /// ViLT's last hidden state from its own checkpoint in its authors' layout: the phrase's tokens, the class token, the patches in raster
+    /// order, all seeing each other. The picture has the side of the table of positions.
+    pub(crate) fn vilt(&self, ids: &[u32], image: &Array) -> Rows {
+        let config = self.config;
+        let types = self.rows("token_type_embeddings.weight");
+        let positions = self.rows("transformer.pos_embed");
+        let part = |name: &str| format!("text_embeddings.{name}");
+        let mut tokens: Rows = Vec::new();
+        for (index, &id) in ids.iter().enumerate() {
+            let word = &self.rows(&part("word_embeddings.weight"))[id as usize];
+            let sum = add(word, &self.rows(&part("position_embeddings.weight"))[index]);
+            let sum = add(&sum, &self.rows(&part("token_type_embeddings.weight"))[0]);
+            tokens.push(add(&self.norm(&part("LayerNorm"), &sum, config.text_ln_eps), &types[0]));
+        }
+        tokens.push(add(&add(&self.vector("transformer.cls_token"), &positions[0]), &types[1]));
+        let grid = config.pos_grid;
+        for patch in 0..grid * grid {
+            let pixels = self.pixels(image, grid * config.patch, 1, (patch / grid, patch % grid));
+            let projected = self.linear("transformer.patch_embed.proj", &pixels);
+            tokens.push(add(&add(&projected, &positions[1 + patch]), &types[1]));
+        }
+        let (block, bias) = (vec![0; tokens.len()], vec![0.0; tokens.len()]);
+        for layer in 0..config.layers {
+            tokens = self.named_layer(&format!("transformer.blocks.{layer}"), &tokens, &block, &bias, None);
+        }
+        tokens.iter().map(|token| self.norm("transformer.norm", token, config.ln_eps)).collect()
+    }
+
+    /// A token after the final norm.
+    pub(crate) fn normed(&self, token: &[f64]) -> Vec<f64> {
+        self.norm("norm", token, self.config.ln_eps)
     }
 
     fn layer(&self, index: usize, tokens: &Rows, block: &[usize], bias: &[f64], fault: Option<Fault>) -> Rows {
+        self.named_layer(&format!("layers.{index}"), tokens, block, bias, fault)
+    }
+
+    fn named_layer(&self, prefix: &str, tokens: &Rows, block: &[usize], bias: &[f64], fault: Option<Fault>) -> Rows {
         let (d, heads, eps) = (self.config.dim, self.config.heads, self.config.ln_eps);
         let width = d / heads;
-        let name = |part: &str| format!("layers.{index}.{part}");
+        let name = |part: &str| format!("{prefix}.{part}");
         let qkv: Rows =
             tokens.iter().map(|token| self.linear(&name("attn.qkv"), &self.norm(&name("norm1"), token, eps))).collect();
         let root = (width as f64).sqrt();
@@ -162,10 +207,15 @@ impl<'a> Reference<'a> {
 
     /// The projection of a patch, its pixels being means of the canvas.
     fn patch(&self, image: &Array, level: usize, patch: usize) -> Vec<f64> {
-        let config = self.config;
-        let (grid, side, shrink) = (config.grid(level), config.patch, config.shrink(level));
-        let (top, left) = (patch / grid * side, patch % grid * side);
-        let size = config.image_size;
+        let (config, grid) = (self.config, self.config.grid(level));
+        let pixels = self.pixels(image, config.image_size, config.shrink(level), (patch / grid, patch % grid));
+        self.linear("patch.proj", &pixels)
+    }
+
+    /// The pixels of a patch of a square image, each a mean over `shrink` by `shrink`.
+    fn pixels(&self, image: &Array, size: usize, shrink: usize, (row, column): (usize, usize)) -> Vec<f64> {
+        let side = self.config.patch;
+        let (top, left) = (row * side, column * side);
         let mut pixels = Vec::new();
         for channel in 0..3 {
             for row in 0..side {
@@ -181,7 +231,7 @@ impl<'a> Reference<'a> {
                 }
             }
         }
-        self.linear("patch.proj", &pixels)
+        pixels
     }
 
     /// Place and type of a patch.

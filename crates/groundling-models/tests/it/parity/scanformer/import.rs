@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use groundling_models::contract::System;
+use groundling_core::ContentRect;
+use groundling_models::contract::{GroundOptions, System};
 use groundling_models::scanformer::ScanFormer;
 use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, StoredTensor, load_into, parameters, save};
 use groundling_testkit::{Array, Case, Folder, fill, scratch};
 
 use super::scan;
+use crate::scanformer::reference::{Plan, Reference};
+use crate::support;
 
 /// A checkpoint of the case: ViLT's tensors under ViLT's names, and ours for what ViLT does not have.
 fn checkpoint(case: &Case, model: &ScanFormer) -> Checkpoint {
@@ -102,6 +105,44 @@ fn siblings_load_too() {
             assert_eq!(tensor.read_f32().unwrap(), two.tensors()[name].read_f32().unwrap(), "{name}");
         }
     }
+}
+
+/// One level, nothing left out and everything seeing everything: what is imported is ViLT. Its rows are computed from its own file by its own
+/// names, without the key table.
+#[test]
+fn one_bidirectional_level_is_vilt() {
+    let folder = Folder::open("scanformer");
+    let case = folder.of_kinds(&["import"], 2)[1];
+    assert_eq!(case.json["config"]["checkpoint"]["layout"], "official");
+    let mut config = super::config(case);
+    (config.levels, config.image_size) = (1, config.pos_grid * config.patch);
+    let model = ScanFormer::new(&config, &Device::flex()).unwrap();
+    let checkpoint = checkpoint(case, &model);
+    let rules = ScanFormer::layouts(&config).into_iter().find(|found| found.name == "official").unwrap().rules;
+    let (model, _) = load_into(model, &checkpoint, &rules).unwrap();
+    let (side, ids) = (config.image_size, [5u32, 11, 2, 29, 7]);
+    let image = fill::uniform("image", &[3, side, side], -1.0, 1.0, case.seed());
+    let content = ContentRect { top: 0, left: 0, height: side as u32, width: side as u32 };
+    let canvas = support::tensor::<3>(&image, &Device::flex()).unsqueeze();
+    let (phrase, view) = (model.read_phrase(&ids), model.read_canvas(canvas, content));
+    let grounded = model.ground(&phrase, &view, &GroundOptions::default()).unwrap();
+
+    let loaded = values(&model, "vilt");
+    let ours = Reference::new(&config, &loaded);
+    let found = ours.run(&ids, &image, &grounded, Plan { bidirectional: true, ..Plan::MERGED });
+    let expected = Reference::new(&config, &checkpoint).vilt(&ids, &image);
+    let rows = found.language.iter().chain(&found.answers);
+    assert_eq!(rows.clone().count(), ids.len() + 1);
+    for (row, expected) in rows.zip(&expected) {
+        for (found, expected) in ours.normed(row).into_iter().zip(expected) {
+            // The sum that makes the answering token is rounded to single precision.
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+    // The model itself sees less: its phrase does not see the picture.
+    let causal = ours.run(&ids, &image, &grounded, Plan::MERGED);
+    let apart = ours.normed(&causal.answers[0]).into_iter().zip(&expected[ids.len()]).map(|(a, b)| (a - b).abs());
+    assert!(apart.fold(0.0, f64::max) > 1e-3);
 }
 
 /// The same numbers under the names of either layout are the same model.

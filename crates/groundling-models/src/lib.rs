@@ -28,4 +28,5 @@
 
 pub mod catalog;
 pub mod contract;
+pub mod scalablevit;
 pub mod scanformer;

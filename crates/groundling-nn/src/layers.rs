@@ -212,12 +212,13 @@ impl ConvolutionConfig {
         let divided = groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups);
         assert!(divided, "{groups} groups do not divide {inputs} and {outputs} channels");
         let initializer = Initializer::KaimingNormal { gain: 2f64.sqrt(), fan_out_only: true };
-        let fan = kernel * kernel / groups.max(1);
+        // Multiplied before it is divided: of a depthwise kernel the groups are more than the places.
+        let fan = |channels: usize| Some(channels * kernel * kernel / groups);
         Convolution {
             weight: initializer.init_with(
                 [outputs, inputs / groups, kernel, kernel],
-                Some(inputs * fan),
-                Some(outputs * fan),
+                fan(inputs),
+                fan(outputs),
                 device,
             ),
             bias: self.bias.then(|| Initializer::Zeros.init([outputs], device)),
@@ -338,6 +339,17 @@ mod tests {
         layer.prepare_inference();
         let apart = (layer.forward(x) - before).abs().max().into_scalar::<f32>();
         assert!(apart < 1e-5, "{apart}");
+    }
+
+    #[test]
+    fn depthwise_convolutions_start_like_others() {
+        let device = Device::flex();
+        device.seed(3);
+        let layer = ConvolutionConfig { groups: 512, ..ConvolutionConfig::same(512, 512, 3) }.init(&device);
+        let values = layer.weight.val().into_data().try_to_vec::<f32>().unwrap();
+        let mean_square = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / values.len() as f64;
+        // He et al.: 2 over the outputs that a value reaches, 9.
+        assert!((mean_square * 9.0 / 2.0 - 1.0).abs() < 0.1, "{mean_square}");
     }
 
     #[test]

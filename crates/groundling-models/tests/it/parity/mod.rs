@@ -1,3 +1,4 @@
 //! Golden fixtures, one module for each folder.
 
+mod scalablevit;
 mod scanformer;

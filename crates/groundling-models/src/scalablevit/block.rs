@@ -13,6 +13,8 @@ use super::{
 };
 
 /// Attention of a block.
+// There are a few of them, and burn's modules cannot be boxed.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Attention {
     /// Within windows.

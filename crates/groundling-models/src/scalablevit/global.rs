@@ -50,6 +50,8 @@ pub struct ScalableAttention {
 }
 
 /// The reduced map.
+// There are a few of them, and burn's modules cannot be boxed.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Reduced {
     /// SSA.

@@ -8,6 +8,8 @@ use groundling_nn::layers::{Dense, PrepareInference, TokenNorm};
 use super::{EPSILON, HEAD_WIDTH, HeadConfig, HeadKind, dense};
 
 /// From a pooled vector to classes.
+// There are a few of them, and burn's modules cannot be boxed.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Head {
     /// With a hidden layer.

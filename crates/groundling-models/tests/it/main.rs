@@ -3,5 +3,6 @@
 
 mod contract;
 mod parity;
+mod scalablevit;
 mod scanformer;
 mod support;

@@ -398,12 +398,12 @@ fn check_networks(kind: &str, expected: usize, table: &[Rule]) {
                 report.check(name, &support::array(map.clone()));
             }
         }
-        if model.head.is_some() {
+        if let Some(head) = &model.head {
             let pooled = model.pooled(image).unwrap();
             if report.wants("pooled") {
                 report.check("pooled", &support::array(pooled.clone()));
             }
-            let logits = model.head.as_ref().unwrap().forward(pooled);
+            let logits = head.forward(pooled);
             report.check("logits", &support::array(logits.clone()));
             let (shape, values) = flat(&logits);
             outputs.push(("logits", shape, values));

@@ -28,5 +28,6 @@
 
 pub mod catalog;
 pub mod contract;
+pub mod dense;
 pub mod scalablevit;
 pub mod scanformer;

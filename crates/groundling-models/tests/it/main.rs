@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
+mod dense;
 mod parity;
 mod scalablevit;
 mod scanformer;

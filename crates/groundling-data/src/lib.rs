@@ -29,6 +29,7 @@
 //! | [`source`] | names of data sources that every command understands: `refer:ROOT/refcoco:unc:val` |
 //! | [`pickle`] | Python pickles, read over a closed list of opcodes |
 //! | [`examples`] | one view of every source: pictures with their phrases and objects |
+//! | [`labelled`] | pictures with one class each: a folder a class, or ImageNet with its development kit |
 //! | [`scenes`] | a generated world: pictures, exact masks, phrases and their truth |
 //! | [`write`](mod@write) | data sets in five layouts, written so that the readers read them back |
 //! | [`check`](mod@check) | a linter for data sets |
@@ -41,6 +42,7 @@ pub mod examples;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod image;
+pub mod labelled;
 pub mod pickle;
 pub mod readers;
 pub mod rng;

@@ -3,6 +3,7 @@
 
 mod examples;
 mod hostile;
+mod labelled;
 mod layouts;
 mod parity;
 mod round_trip;

@@ -5,6 +5,7 @@
 //! masks and phrase together.
 
 pub mod augment;
+pub mod classify;
 pub mod decode;
 pub mod preprocess;
 pub mod resize;

@@ -1,6 +1,7 @@
 //! Integration tests of groundling-data.
 #![allow(clippy::unwrap_used)]
 
+mod classify;
 mod examples;
 mod hostile;
 mod labelled;

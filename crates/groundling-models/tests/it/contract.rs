@@ -75,7 +75,16 @@ fn batch<M: System>(config: &M::Config, device: &Device, padding: usize) -> (Bat
         SampleTruth { bbox: Some(bbox), objects: vec![object], mask: None }
     };
     let truths = vec![truth(BoxCxcywh::new(0.3, 0.4, 0.2, 0.3)), truth(BoxCxcywh::new(0.5, 0.2, 0.4, 0.1))];
-    (Batch { canvases, contents: contents.to_vec(), ids, lengths: phrases.iter().map(Vec::len).collect() }, truths)
+    (
+        Batch {
+            canvases,
+            contents: contents.to_vec(),
+            ids,
+            lengths: phrases.iter().map(Vec::len).collect(),
+            erased: None,
+        },
+        truths,
+    )
 }
 
 fn ground<M: System>(model: &M, options: &GroundOptions) -> Vec<Grounded> {

@@ -1,3 +1,4 @@
 //! Golden fixtures, one module for each folder.
 
+mod dmmi;
 mod scanformer;

@@ -212,7 +212,7 @@ impl Backbone {
 }
 
 impl DmmiConfig {
-    /// Swin-B with windows of 12 at 480 pixels, as the published checkpoints for RefCOCOg and Ref-ZOM: 208,052,864 parameters and
+    /// Swin-B with windows of 12 at 480 pixels, as the published checkpoints for RefCOCOg and Ref-ZOM: 208,052,848 parameters and
     /// those of BERT.
     pub fn swin_b() -> Self {
         Self {

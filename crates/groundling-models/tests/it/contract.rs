@@ -8,7 +8,7 @@ use groundling_models::catalog::{self, AnyConfig, DescriptionError, ModelSpec};
 use groundling_models::contract::{Batch, GroundOptions, Grounded, SampleTruth, System, TruthObject};
 use groundling_models::dmmi::Dmmi;
 use groundling_models::scanformer::ScanFormer;
-use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, gradients, initialise, load_into, parameters, save};
+use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, gradients, initialise, load_into, save};
 use groundling_testkit::scratch;
 
 use crate::support;

@@ -25,6 +25,7 @@ pub struct Network {
 
 /// An image encoder that is run stage by stage.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model has one, and never moves it")]
 enum Encoder {
     Swin(Swin),
     ResNet(ResNet),

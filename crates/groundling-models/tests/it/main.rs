@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
+mod dmmi;
 mod parity;
 mod scanformer;
 mod support;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 use groundling_kernels::Activation;
 use groundling_models::dmmi::{
     DECODER_KEYS, Decoder, LAYER_KEYS, Language, MBA_KEYS, MbaConfig, Observer, RECOVERY_KEYS, Recovery, Seen, attend,
@@ -14,6 +14,9 @@ use serde::Deserialize;
 
 use super::{ByKey, Keys, device, filled, gradient_outputs, under};
 use crate::support::{array, probe, tensor};
+
+/// Takes the gradient of an input.
+type Pick<'a> = dyn Fn(&Gradients) -> Array + 'a;
 
 /// Values seen inside, by place.
 pub(super) type Inside = BTreeMap<String, Array>;
@@ -76,7 +79,7 @@ fn check_gradients<M: Module>(
     report: &mut Report<'_>,
     (module, keys, table): (&M, &Keys, &'static [groundling_nn::checkpoint::Rule]),
     outputs: &BTreeMap<&str, (Vec<usize>, Tensor<1>)>,
-    inputs: &[(&str, &dyn Fn(&burn::tensor::Gradients) -> Array)],
+    inputs: &[(&str, &Pick<'_>)],
 ) {
     let total = probe(case, outputs);
     if report.wants("probe") {
@@ -144,8 +147,8 @@ fn mba() {
         report.check("x_residual", &turned(&flat(&inside["residual"])));
         report.check("gate", &turned(&flat(&inside["gate"])));
         let outputs = BTreeMap::from([("x_out", flat_tensor(&next)), ("l_out", flat_tensor(&l_out))]);
-        let of_x = |all: &burn::tensor::Gradients| array(x.grad(all).unwrap());
-        let of_l = |all: &burn::tensor::Gradients| array(l.grad(all).unwrap());
+        let of_x = |all: &Gradients| array(x.grad(all).unwrap());
+        let of_l = |all: &Gradients| array(l.grad(all).unwrap());
         check_gradients(case, &mut report, (&block, &keys, MBA_KEYS), &outputs, &[("x", &of_x), ("l", &of_l)]);
         report.finish();
     }
@@ -188,9 +191,9 @@ fn psi() {
         let mut report = case.report();
         report.check("out", &array(out.clone().without_autodiff()));
         let outputs = BTreeMap::from([("out", flat_tensor(&out))]);
-        let of_vis = |all: &burn::tensor::Gradients| array(vis.grad(all).unwrap());
-        let of_lan = |all: &burn::tensor::Gradients| array(lan.grad(all).unwrap());
-        let inputs: [(&str, &dyn Fn(&burn::tensor::Gradients) -> Array); 2] = [("vis", &of_vis), ("lan", &of_lan)];
+        let of_vis = |all: &Gradients| array(vis.grad(all).unwrap());
+        let of_lan = |all: &Gradients| array(lan.grad(all).unwrap());
+        let inputs: [(&str, &Pick<'_>); 2] = [("vis", &of_vis), ("lan", &of_lan)];
         check_gradients(case, &mut report, (&layer, &keys, LAYER_KEYS), &outputs, &inputs);
         report.finish();
     }
@@ -210,9 +213,9 @@ fn ccr() {
         let mut report = case.report();
         report.check("out", &array(out.clone().without_autodiff()));
         let outputs = BTreeMap::from([("out", flat_tensor(&out))]);
-        let of_vis = |all: &burn::tensor::Gradients| array(vis.grad(all).unwrap());
-        let of_lan = |all: &burn::tensor::Gradients| array(lan.grad(all).unwrap());
-        let inputs: [(&str, &dyn Fn(&burn::tensor::Gradients) -> Array); 2] = [("vis", &of_vis), ("lan", &of_lan)];
+        let of_vis = |all: &Gradients| array(vis.grad(all).unwrap());
+        let of_lan = |all: &Gradients| array(lan.grad(all).unwrap());
+        let inputs: [(&str, &Pick<'_>); 2] = [("vis", &of_vis), ("lan", &of_lan)];
         check_gradients(case, &mut report, (&recovery, &keys, RECOVERY_KEYS), &outputs, &inputs);
         report.finish();
     }

@@ -5,6 +5,7 @@ use groundling_nn::checkpoint::{ParameterInfo, parameters};
 use serde::de::DeserializeOwned;
 
 use crate::contract::{ConfigError, InputSpec, System};
+use crate::dmmi::{Dmmi, DmmiConfig};
 use crate::scanformer::{ScanFormer, ScanFormerConfig};
 
 /// A model of the catalogue.
@@ -46,6 +47,13 @@ const SCANFORMER: Paper = Paper {
     licence: "MIT OR Apache-2.0",
 };
 
+const DMMI: Paper = Paper {
+    title: "Beyond One-to-One: Rethinking the Referring Image Segmentation",
+    venue: "ICCV 2023",
+    arxiv: "2308.13853",
+    licence: "MIT OR Apache-2.0",
+};
+
 /// All models, smallest first within a system.
 pub fn all() -> Vec<ModelSpec> {
     let scanformer = |name, preset, config, about, parameters, dense_flops| ModelSpec {
@@ -54,6 +62,15 @@ pub fn all() -> Vec<ModelSpec> {
         config: AnyConfig::ScanFormer(config),
         about,
         paper: SCANFORMER,
+        parameters,
+        dense_flops,
+    };
+    let dmmi = |name, preset, config: DmmiConfig, about, parameters, dense_flops| ModelSpec {
+        name,
+        preset,
+        config: AnyConfig::Dmmi(config),
+        about,
+        paper: DMMI,
         parameters,
         dense_flops,
     };
@@ -82,6 +99,24 @@ pub fn all() -> Vec<ModelSpec> {
             113_377_544,
             102_713_622_528,
         ),
+        dmmi("dmmi-tiny", "tiny", DmmiConfig::tiny(), "for tests and experiments", 2_717_966, 74_530_816),
+        dmmi("dmmi-small", "small", DmmiConfig::small(), "masks on a laptop's processor", 11_196_747, 1_643_651_072),
+        dmmi(
+            "dmmi-swin-b",
+            "swin_b",
+            DmmiConfig::swin_b(),
+            "the published model with Swin-B; starts from its checkpoints",
+            316_955_248,
+            784_687_865_856,
+        ),
+        dmmi(
+            "dmmi-resnet101",
+            "resnet101",
+            DmmiConfig::resnet101(),
+            "the published model with ResNet-101; starts from its checkpoint",
+            382_192_536,
+            871_164_518_400,
+        ),
     ]
 }
 
@@ -96,6 +131,8 @@ pub fn find(name: &str) -> Option<ModelSpec> {
 pub enum AnyConfig {
     /// Of ScanFormer.
     ScanFormer(ScanFormerConfig),
+    /// Of DMMI.
+    Dmmi(DmmiConfig),
 }
 
 /// Why a description is no configuration.
@@ -130,7 +167,7 @@ pub enum DescriptionError {
 
 impl AnyConfig {
     /// Names of the systems.
-    pub const SYSTEMS: &'static [&'static str] = &[ScanFormer::NAME];
+    pub const SYSTEMS: &'static [&'static str] = &[ScanFormer::NAME, Dmmi::NAME];
 
     /// Reads and checks the configuration of a system.
     ///
@@ -144,6 +181,12 @@ impl AnyConfig {
                 check.map_err(|source| DescriptionError::Config { system: ScanFormer::NAME, source })?;
                 Ok(Self::ScanFormer(config))
             }
+            Dmmi::NAME => {
+                let config: DmmiConfig = read(Dmmi::NAME, json)?;
+                let check = config.check();
+                check.map_err(|source| DescriptionError::Config { system: Dmmi::NAME, source })?;
+                Ok(Self::Dmmi(config))
+            }
             found => Err(DescriptionError::System { found: found.to_owned(), known: Self::SYSTEMS }),
         }
     }
@@ -155,6 +198,7 @@ impl AnyConfig {
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         match self {
             Self::ScanFormer(config) => serde_json::to_string_pretty(config),
+            Self::Dmmi(config) => serde_json::to_string_pretty(config),
         }
     }
 
@@ -162,6 +206,7 @@ impl AnyConfig {
     pub fn system(&self) -> &'static str {
         match self {
             Self::ScanFormer(_) => ScanFormer::NAME,
+            Self::Dmmi(_) => Dmmi::NAME,
         }
     }
 
@@ -169,6 +214,7 @@ impl AnyConfig {
     pub fn input(&self) -> InputSpec {
         match self {
             Self::ScanFormer(config) => ScanFormer::input(config),
+            Self::Dmmi(config) => Dmmi::input(config),
         }
     }
 
@@ -179,6 +225,7 @@ impl AnyConfig {
     pub fn parameters(&self, device: &Device) -> Result<Vec<ParameterInfo>, ConfigError> {
         match self {
             Self::ScanFormer(config) => Ok(parameters(&ScanFormer::init(config, device)?)),
+            Self::Dmmi(config) => Ok(parameters(&Dmmi::init(config, device)?)),
         }
     }
 }

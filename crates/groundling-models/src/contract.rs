@@ -23,6 +23,8 @@ use serde::de::DeserializeOwned;
 pub trait System: Module + PrepareInference {
     /// Name of the system as files and commands write it: `scanformer`.
     const NAME: &'static str;
+    /// Whether it answers with masks, and is trained with them ([`SampleTruth::mask`], [`Grounded::mask`]).
+    const SEGMENTS: bool = false;
     /// Everything that decides shapes; written beside weights.
     type Config: Clone + Debug + PartialEq + Serialize + DeserializeOwned;
     /// Weights of the losses; the section `[criterion]` of a recipe, unknown keys refused.
@@ -190,6 +192,8 @@ pub struct Batch {
     pub ids: Tensor<2, Int>,
     /// How many of the ids of each phrase are real, 2 or more.
     pub lengths: Vec<usize>,
+    /// `[B, L]`: the ids with a noun phrase of each replaced by 0, for systems that learn to recover it; `None` where nothing is erased.
+    pub erased: Option<Tensor<2, Int>>,
 }
 
 impl Batch {
@@ -285,12 +289,40 @@ pub struct Grounded {
     pub targets: Vec<GroundedTarget>,
     /// Probability that nothing fits; `None` from systems that cannot tell.
     pub no_target: Option<f32>,
+    /// Which pixels of the canvas belong to the targets, of all of them together; `None` from systems that do not segment.
+    pub mask: Option<MaskLogits>,
     /// Counted operations of this pair, the phrase included (it may have been computed earlier).
     pub flops: u64,
     /// The same count had everything been read, up to the level that answered.
     pub dense_flops: u64,
     /// What was looked at, level by level; empty for systems that look at everything.
     pub levels: Vec<LevelTrace>,
+}
+
+/// How likely each pixel of the canvas belongs to a target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaskLogits {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Log-odds row by row: above 0 a pixel is likelier target than background. A tie is background.
+    pub logits: Vec<f32>,
+}
+
+impl MaskLogits {
+    /// First row and column, and those behind the last, of the pixels that are likelier target than background; `None` if there are none.
+    pub fn bounds(&self) -> Option<[usize; 4]> {
+        let inside = self.logits.iter().enumerate().filter(|(_, logit)| **logit > 0.0);
+        inside.map(|(index, _)| [index / self.width, index % self.width]).fold(None, |bounds, [row, column]| {
+            Some(match bounds {
+                None => [row, column, row + 1, column + 1],
+                Some([top, left, bottom, right]) => {
+                    [top.min(row), left.min(column), bottom.max(row + 1), right.max(column + 1)]
+                }
+            })
+        })
+    }
 }
 
 /// One thing found.

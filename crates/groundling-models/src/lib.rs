@@ -5,6 +5,7 @@
 //! | [`contract`] | what every system takes and gives |
 //! | [`catalog`] | every model that can be named |
 //! | [`scanformer`] | reads a picture from coarse to fine |
+//! | [`dmmi`] | masks for nothing, one or many |
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -29,5 +30,6 @@
 pub mod catalog;
 pub mod contract;
 pub mod dense;
+pub mod dmmi;
 pub mod scalablevit;
 pub mod scanformer;

@@ -112,6 +112,7 @@ impl HostBatch {
             contents: self.samples.iter().map(|sample| sample.content).collect(),
             ids: Tensor::<2, Int>::from_data(TensorData::new(ids, [count, longest]), device),
             lengths,
+            erased: None,
         };
         (batch, self.samples.iter().map(|sample| sample.truth.clone()).collect())
     }

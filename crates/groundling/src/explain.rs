@@ -73,5 +73,8 @@ pub(crate) fn not_finite(answer: &Grounded) -> Option<&'static str> {
     if answer.targets.iter().any(|target| !target.score.is_finite()) {
         return Some("score");
     }
+    if answer.mask.as_ref().is_some_and(|mask| mask.logits.iter().any(|logit| !logit.is_finite())) {
+        return Some("mask");
+    }
     answer.no_target.is_some_and(|score| !score.is_finite()).then_some("no-target score")
 }

@@ -14,6 +14,7 @@ use crate::cache::Recent;
 use crate::engine::{Engine, Erased, Reading};
 use crate::explain::{Explain, not_finite, pixels};
 use crate::input::{Picture, preprocessor};
+use crate::instances::instances;
 use crate::{Bundle, BundleLimits, DeviceChoice, GroundError, systems};
 
 /// A model that is ready to be asked.
@@ -349,11 +350,16 @@ impl Session {
             mask: None,
             label: None,
         };
+        // Masks say more than the box around all of them.
+        let targets = match &answer.mask {
+            Some(mask) => instances(mask, &self.placement),
+            None => answer.targets.iter().map(target).collect(),
+        };
         let no_target_score = answer.no_target.map(|score| f64::from(score).clamp(0.0, 1.0));
         let prediction = Prediction {
             phrase: phrase.clone(),
             image_size: self.placement.image(),
-            targets: answer.targets.iter().map(target).collect(),
+            targets,
             no_target: no_target_score.is_some_and(|score| score > 0.5),
             no_target_score,
             model: self.grounder.shared.identity.clone(),

@@ -50,6 +50,7 @@ mod explain;
 mod grounder;
 pub mod hash;
 pub mod input;
+mod instances;
 pub mod systems;
 
 pub use bundle::{Bundle, BundleError, BundleLimits, Description};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use groundling_core::ModelIdentity;
 use groundling_models::contract::System;
+use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_nn::checkpoint::{Checkpoint, Precision, Report, initialise};
 use serde_json::Value;
@@ -12,12 +13,13 @@ use crate::convert::{Conversion, ConvertError};
 use crate::{Bundle, BundleError, Description, DeviceChoice, GroundError, Grounder, Settings};
 
 /// The systems of this version, by name.
-pub const NAMES: &[&str] = &[ScanFormer::NAME];
+pub const NAMES: &[&str] = &[ScanFormer::NAME, Dmmi::NAME];
 
 /// Opens a bundle of whatever system.
 pub(crate) fn open(bundle: &Bundle, settings: Settings) -> Result<Grounder, GroundError> {
     match bundle.manifest().system.as_str() {
         ScanFormer::NAME => open_as::<ScanFormer>(bundle, settings),
+        Dmmi::NAME => open_as::<Dmmi>(bundle, settings),
         found => {
             let (path, found, known) = (bundle.place().into(), found.to_owned(), NAMES.to_vec());
             Err(BundleError::UnknownSystem { path, found, known }.into())
@@ -42,6 +44,7 @@ where
 pub fn preset(system: &str, name: &str) -> Option<Value> {
     match system {
         ScanFormer::NAME => serde_json::to_value(ScanFormerConfig::preset(name)?).ok(),
+        Dmmi::NAME => serde_json::to_value(DmmiConfig::preset(name)?).ok(),
         _ => None,
     }
 }
@@ -72,6 +75,7 @@ pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Res
     }
     match system {
         ScanFormer::NAME => of::<ScanFormer>(config, seed, settings),
+        Dmmi::NAME => of::<Dmmi>(config, seed, settings),
         found => {
             let (path, found, known) = (PathBuf::from("<random weights>"), found.to_owned(), NAMES.to_vec());
             Err(BundleError::UnknownSystem { path, found, known }.into())
@@ -115,6 +119,7 @@ impl Import<'_> {
     pub fn plan(&self) -> Result<Imported, ConvertError> {
         match self.system {
             ScanFormer::NAME => self.run::<ScanFormer>(None),
+            Dmmi::NAME => self.run::<Dmmi>(None),
             _ => Err(self.unknown()),
         }
     }
@@ -131,6 +136,7 @@ impl Import<'_> {
     ) -> Result<Imported, ConvertError> {
         match self.system {
             ScanFormer::NAME => self.run::<ScanFormer>(Some((folder, description, precision))),
+            Dmmi::NAME => self.run::<Dmmi>(Some((folder, description, precision))),
             _ => Err(self.unknown()),
         }
     }

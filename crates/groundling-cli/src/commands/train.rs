@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use groundling::DeviceChoice;
+use groundling::{DeviceChoice, systems};
 use groundling_models::contract::System;
+use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_train::log::{EvaluationLine, LOG_FILE, read_lines};
 use groundling_train::recipe::{Recipe, system_of};
@@ -45,7 +46,8 @@ pub(crate) fn run(flags: &Train, format: Format, quiet: bool) -> anyhow::Result<
             let preset = |name: &str| ScanFormerConfig::preset(name);
             run_system::<ScanFormer>(flags, &text, preset, format, quiet)
         }
-        found => bail!("{file}: there is no system {found:?}, expected {}", ScanFormer::NAME),
+        Dmmi::NAME => run_system::<Dmmi>(flags, &text, DmmiConfig::preset, format, quiet),
+        found => bail!("{file}: there is no system {found:?}, expected one of {:?}", systems::NAMES),
     }
 }
 

@@ -242,14 +242,14 @@ fn bad_weights_are_exit_code_2_with_place_and_hint() {
     std::fs::copy(wider.join("model.safetensors"), other.join("model.safetensors")).unwrap();
     let unknown = copy("unknown");
     let text = std::fs::read_to_string(unknown.join("config.json")).unwrap();
-    std::fs::write(unknown.join("config.json"), text.replace("\"scanformer\"", "\"dmmi\"")).unwrap();
+    std::fs::write(unknown.join("config.json"), text.replace("\"scanformer\"", "\"cubism\"")).unwrap();
     let bare = copy("bare");
     std::fs::remove_file(bare.join("config.json")).unwrap();
     let photo = photo();
     for (folder, message, hint) in [
         (root.join("nowhere"), "nowhere: expected a folder of weights", "name the folder that holds config.json"),
         (bare, "config.json: a folder of weights needs this file", "groundling convert"),
-        (unknown, "`system` is \"dmmi\", expected one of [\"scanformer\"]", "groundling models"),
+        (unknown, "`system` is \"cubism\", expected one of [\"scanformer\", \"dmmi\"]", "groundling models"),
         (other, "these are weights of another model: `config.mlp_hidden` is 64, expected 96", "copy both from one"),
         (cut, "model.safetensors: ", "cut short"),
     ] {
@@ -481,6 +481,6 @@ fn checkpoints_of_both_layouts_become_weights() {
     }
     let (code, _, err) = said(&["convert", path(&photo()), "--system", "scanformer", "--preset", "tiny", "--dry-run"]);
     assert!(code == 2 && err.contains("expected a safetensors or PyTorch file"), "{err}");
-    let (code, _, err) = said(&["convert", "x", "--system", "dmmi", "--preset", "tiny", "--dry-run"]);
-    assert!(code == 2 && err.contains("there is no system \"dmmi\""), "{err}");
+    let (code, _, err) = said(&["convert", "x", "--system", "cubism", "--preset", "tiny", "--dry-run"]);
+    assert!(code == 2 && err.contains("there is no system \"cubism\""), "{err}");
 }

@@ -323,6 +323,7 @@ impl<'a> Walk<'a> {
         Grounded {
             targets: vec![GroundedTarget { bbox, score: score as f32 }],
             no_target: None,
+            mask: None,
             flops: self.flops,
             dense_flops: config.dense_flops(phrase.tokens, &valid),
             levels: self.levels,

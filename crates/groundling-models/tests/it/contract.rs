@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use groundling_core::{BoxCxcywh, ContentRect};
+use groundling_core::{BinaryMask, BoxCxcywh, ContentRect, ImageSize, Unit};
 use groundling_models::catalog::{self, AnyConfig, DescriptionError, ModelSpec};
 use groundling_models::contract::{Batch, GroundOptions, Grounded, SampleTruth, System, TruthObject};
+use groundling_models::dmmi::Dmmi;
 use groundling_models::scanformer::ScanFormer;
-use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, gradients, initialise, load_into, parameters, save};
+use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, gradients, initialise, load_into, save};
 use groundling_testkit::scratch;
 
 use crate::support;
@@ -26,6 +27,7 @@ macro_rules! for_each_small {
         for spec in small() {
             match &spec.config {
                 AnyConfig::ScanFormer(config) => $test::<ScanFormer>(config, spec.name),
+                AnyConfig::Dmmi(config) => $test::<Dmmi>(config, spec.name),
                 other => panic!("no suite for {}", other.system()),
             }
         }
@@ -72,10 +74,29 @@ fn batch<M: System>(config: &M::Config, device: &Device, padding: usize) -> (Bat
     let ids = Tensor::<1, Int>::from_data(ids.as_slice(), device).reshape([2, length]);
     let truth = |bbox| {
         let object = TruthObject { bbox, class: Some(1), is_target: true };
-        SampleTruth { bbox: Some(bbox), objects: vec![object], mask: None }
+        let mask = M::SEGMENTS.then(|| filled(bbox, M::input(config).side));
+        SampleTruth { bbox: Some(bbox), objects: vec![object], mask }
     };
     let truths = vec![truth(BoxCxcywh::new(0.3, 0.4, 0.2, 0.3)), truth(BoxCxcywh::new(0.5, 0.2, 0.4, 0.1))];
-    (Batch { canvases, contents: contents.to_vec(), ids, lengths: phrases.iter().map(Vec::len).collect() }, truths)
+    (
+        Batch {
+            canvases,
+            contents: contents.to_vec(),
+            ids,
+            lengths: phrases.iter().map(Vec::len).collect(),
+            erased: None,
+        },
+        truths,
+    )
+}
+
+/// The pixels whose centre lies in a box.
+fn filled(bbox: BoxCxcywh<Unit>, side: u32) -> BinaryMask {
+    let bbox = bbox.to_xyxy();
+    let at = |index: u32| (f64::from(index) + 0.5) / f64::from(side);
+    BinaryMask::from_fn(ImageSize::new(side, side).unwrap(), |row, column| {
+        (bbox.x0..bbox.x1).contains(&at(column)) && (bbox.y0..bbox.y1).contains(&at(row))
+    })
 }
 
 fn ground<M: System>(model: &M, options: &GroundOptions) -> Vec<Grounded> {
@@ -95,6 +116,17 @@ fn same(one: &[Grounded], two: &[Grounded], tolerance: f64, what: &str) {
             assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance), "{what}: {a:?} {b:?}");
         }
         assert_eq!((one.flops, one.dense_flops), (two.flops, two.dense_flops), "{what}");
+        let near = |a: f32, b: f32| f64::from((a - b).abs()) <= 10.0 * tolerance;
+        assert!(near(one.no_target.unwrap_or(0.0), two.no_target.unwrap_or(0.0)), "{what}");
+        match (&one.mask, &two.mask) {
+            (Some(one), Some(two)) => {
+                assert_eq!((one.height, one.width), (two.height, two.width), "{what}");
+                let apart = one.logits.iter().zip(&two.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(near(apart, 0.0), "{what}: {apart}");
+            }
+            (None, None) => {}
+            _ => panic!("{what}: a mask and none"),
+        }
     }
 }
 
@@ -110,9 +142,15 @@ fn the_catalogue_is_what_it_says() {
         let parameters = spec.config.parameters(&Device::flex()).unwrap();
         let count: usize = parameters.iter().map(|info| info.shape.iter().product::<usize>()).sum();
         assert_eq!(count, spec.parameters, "{}", spec.name);
-        let AnyConfig::ScanFormer(config) = &spec.config else { continue };
-        let grids: Vec<usize> = (0..config.levels).map(|level| config.grid(level).pow(2)).collect();
-        assert_eq!(config.dense_flops(11, &grids), spec.dense_flops, "{}", spec.name);
+        let flops = match &spec.config {
+            AnyConfig::ScanFormer(config) => {
+                let grids: Vec<usize> = (0..config.levels).map(|level| config.grid(level).pow(2)).collect();
+                config.dense_flops(11, &grids)
+            }
+            AnyConfig::Dmmi(config) => config.flops(),
+            other => panic!("no count for {}", other.system()),
+        };
+        assert_eq!(flops, spec.dense_flops, "{}", spec.name);
         let input = spec.config.input();
         assert!(input.side > 0 && input.max_ids >= 2 && input.vocabulary > 102);
     }
@@ -141,7 +179,16 @@ fn answers_are_boxes_of_the_canvas() {
     fn check<M: System>(config: &M::Config, name: &str) {
         let model: M = model(config, &Device::flex());
         for grounded in ground(&model, &GroundOptions::default()) {
-            assert!(!grounded.targets.is_empty(), "{name}");
+            // Nothing found is an answer only of those who can say so.
+            assert!(!grounded.targets.is_empty() || grounded.no_target.is_some_and(|score| score >= 0.5), "{name}");
+            assert!(grounded.no_target.is_none_or(|score| (0.0..=1.0).contains(&score)), "{name}");
+            assert_eq!(grounded.mask.is_some(), M::SEGMENTS, "{name}");
+            if let Some(mask) = &grounded.mask {
+                let side = M::input(config).side as usize;
+                assert_eq!((mask.height, mask.width, mask.logits.len()), (side, side, side * side), "{name}");
+                assert!(mask.logits.iter().all(|logit| logit.is_finite()), "{name}");
+                assert_eq!(mask.bounds().is_some(), !grounded.targets.is_empty(), "{name}");
+            }
             for target in &grounded.targets {
                 assert!(target.bbox.to_array().iter().all(|value| (0.0..=1.0).contains(value)), "{name}: {target:?}");
                 assert!((0.0..=1.0).contains(&target.score), "{name}: {target:?}");
@@ -229,11 +276,15 @@ fn every_parameter_gets_a_gradient() {
             assert!(!value.is_autodiff() && value.clone().into_scalar::<f32>().is_finite(), "{name}: {term}");
         }
         let found = gradients(&model, &losses.total.backward());
-        assert_eq!(found.len(), parameters(&model).len(), "{name}: parameters without a gradient");
+        let trained = support::trainable(&model);
+        let with_gradient: BTreeSet<String> = found.iter().map(|(info, _)| info.name.clone()).collect();
+        assert_eq!(with_gradient, trained, "{name}: parameters without a gradient");
         for (info, values) in found {
             assert!(values.iter().all(|value| value.is_finite()), "{name}: {}", info.name);
-            // What starts at zero passes no gradient to what is before it.
-            if !info.name.starts_with("pse.fc1") {
+            // What starts at zero passes no gradient to what is before it, and what a norm takes away again gets none.
+            let before_norm = ["query.bias", "window.bias", "visual_out.bias", "visual_value.bias", "key.bias"];
+            let taken_away = info.name.contains(".fusion.") && before_norm.iter().any(|end| info.name.ends_with(end));
+            if !info.name.starts_with("pse.fc1") && !taken_away {
                 assert!(values.iter().any(|&value| value != 0.0), "{name}: {}", info.name);
             }
         }

@@ -3,6 +3,7 @@
 
 mod contract;
 mod dense;
+mod dmmi;
 mod parity;
 mod scalablevit;
 mod scanformer;

@@ -1,8 +1,9 @@
 //! Between arrays of the fixtures and tensors, and modules filled by the names of the reference.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use groundling_core::{BoxCxcywh, ContentRect, Unit};
 use groundling_nn::checkpoint::{Checkpoint, StoredTensor, load_into, parameters};
@@ -51,4 +52,31 @@ pub(crate) fn filled<M: Module>(module: M, case: &Case) -> M {
         (info.name, StoredTensor::from_fn(info.shape, fill))
     });
     load_into(module, &Checkpoint::from_tensors(tensors), &[]).unwrap().0
+}
+
+/// `sum(output * weights)` over the terms of the case's probe, of outputs by name.
+pub(crate) fn probe(case: &Case, outputs: &BTreeMap<&str, (Vec<usize>, Tensor<1>)>) -> Tensor<1> {
+    let terms = case.probe().into_iter().map(|term| {
+        assert!(term.rows.is_none(), "{}: rows in a probe", case.name());
+        let (shape, values) = outputs.get(term.output.as_str()).unwrap_or_else(|| panic!("no output {}", term.output));
+        let weights = term.weights(shape);
+        let weights = Array::new([weights.data.len()], weights.data);
+        (values.clone() * tensor::<1>(&weights, &values.device())).sum()
+    });
+    terms.reduce(|a, b| a + b).unwrap()
+}
+
+/// Names of the parameters that training changes; the module must be on a device with gradients.
+pub(crate) fn trainable<M: Module>(module: &M) -> BTreeSet<String> {
+    struct Collect(Vec<bool>);
+    impl ModuleVisitor for Collect {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.is_require_grad());
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    module.visit(&mut collect);
+    let names = parameters(module);
+    assert_eq!(names.len(), collect.0.len(), "all parameters are floats");
+    names.into_iter().zip(collect.0).filter(|(_, trained)| *trained).map(|(info, _)| info.name).collect()
 }

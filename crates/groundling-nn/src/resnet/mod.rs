@@ -173,6 +173,17 @@ impl ResNet {
         ResNetMaps { c2, c3, c4, c5 }
     }
 
+    /// One stage alone, for systems that change maps between them: 0 is the stem and the first stage and takes the image, 1 to 3 take
+    /// the map of the stage before.
+    ///
+    /// # Panics
+    /// If there is no such stage or the channels disagree.
+    pub fn stage(&self, stage: usize, x: Tensor<4>) -> Tensor<4> {
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        let x = if stage == 0 { self.stem(x) } else { x };
+        stages[stage].iter().fold(x, |x, block| block.forward(x))
+    }
+
     /// Scores of the classes `[B, classes]` from C5, if there is a classifier.
     pub fn classify(&self, maps: &ResNetMaps) -> Option<Tensor<2>> {
         let [b, c, h, w] = maps.c5.dims();

@@ -126,6 +126,7 @@ impl System for Fake {
         Ok(Grounded {
             targets: vec![GroundedTarget { bbox, score: 1.25 }],
             no_target: None,
+            mask: None,
             flops: 100,
             dense_flops: 400,
             levels: (0..=level).map(|level| trace(2 << level)).collect(),

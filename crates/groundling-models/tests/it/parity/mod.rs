@@ -1,4 +1,5 @@
 //! Golden fixtures, one module for each folder.
 
+mod dmmi;
 mod scalablevit;
 mod scanformer;

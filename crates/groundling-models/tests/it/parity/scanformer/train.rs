@@ -42,6 +42,7 @@ fn train_step() {
             contents: rects.data.chunks(4).map(support::rect).collect(),
             ids: support::ints(&case.input("ids"), &device),
             lengths: case.input("text_len").data.iter().map(|&length| length as usize).collect(),
+            erased: None,
         };
         let mixing: Vec<Mixing> = (1..config.levels)
             .map(|level| {

@@ -1,0 +1,95 @@
+//! Counts operations: a multiply-add is two. Counted are products of matrices and convolutions of what an answer needs; not norms, softmax,
+//! biases, activations, resizing and look-ups, and nothing that only training reads.
+
+use super::config::{Backbone, DmmiConfig, region_width, span_width};
+
+impl DmmiConfig {
+    /// Operations of a phrase, a picture and their answer. All are the same: phrases are filled up and pictures fill the canvas.
+    pub fn flops(&self) -> u64 {
+        let sides = self.backbone.sides(self.image_size);
+        let channels = self.backbone.channels();
+        let fusion: u128 = (0..4).map(|stage| self.fusion_products(stage, sides[stage], channels[stage])).sum();
+        let products = self.text_products() + self.backbone_products(sides) + fusion + self.decoder_products(sides);
+        u64::try_from(2 * products).unwrap_or(u64::MAX)
+    }
+
+    fn text_products(&self) -> u128 {
+        let [l, d, f] = [self.text_len, self.text.width, self.text.mlp_hidden].map(|size| size as u128);
+        self.text.layers as u128 * (4 * l * d * d + 2 * l * l * d + 2 * l * d * f)
+    }
+
+    fn backbone_products(&self, sides: [usize; 4]) -> u128 {
+        let channels = self.backbone.channels().map(|size| size as u128);
+        let pixels = sides.map(|side| (side * side) as u128);
+        match &self.backbone {
+            Backbone::Swin { patch, depths, window, mlp_ratio, in_channels, .. } => {
+                let window = *window as u128;
+                let stage = |index: usize| {
+                    let c = channels[index];
+                    let padded = (sides[index] as u128).div_ceil(window) * window;
+                    let padded = padded * padded;
+                    let hidden = (c as f64 * mlp_ratio) as u128;
+                    let block = padded * (4 * c * c + 2 * window * window * c) + 2 * pixels[index] * c * hidden;
+                    let merging = if index < 3 { pixels[index + 1] * 8 * c * c } else { 0 };
+                    depths[index] as u128 * block + merging
+                };
+                let patches = pixels[0] * channels[0] * (in_channels * patch * patch) as u128;
+                patches + (0..4).map(stage).sum::<u128>()
+            }
+            Backbone::Resnet { depths, width } => {
+                let width = *width as u128;
+                let half = (self.image_size as u128).div_ceil(2);
+                let stage = |index: usize| {
+                    let (inner, outer) = (width << index, channels[index]);
+                    let (before, inputs) =
+                        if index == 0 { (pixels[0], width) } else { (pixels[index - 1], channels[index - 1]) };
+                    let rest = pixels[index] * (9 * inner * inner + inner * outer);
+                    let first = before * inputs * inner + rest + pixels[index] * inputs * outer;
+                    let other = pixels[index] * outer * inner + rest;
+                    first + (depths[index] as u128 - 1) * other
+                };
+                half * half * 3 * 49 * width + (0..4).map(stage).sum::<u128>()
+            }
+        }
+    }
+
+    fn fusion_products(&self, stage: usize, side: usize, channels: usize) -> u128 {
+        let [n, c, d, l] = [side * side, channels, self.text.width, self.text_len].map(|size| size as u128);
+        let region = |&side: &usize| {
+            let inner = region_width(channels, side) as u128;
+            n * c * inner * (1 + (side * side) as u128) + l * d * c + n * l * c
+        };
+        let span = |&span: &usize| {
+            let inner = span_width(channels, span) as u128;
+            n * c * d + l * d * inner * (1 + span as u128) + n * l * d
+        };
+        let windows = self.regions.iter().map(region).sum::<u128>() + self.spans.iter().map(span).sum::<u128>();
+        let visual = 3 * n * c * c + l * d * c + n * l * c;
+        let language = n * c * d + n * l * d + 2 * l * d * d;
+        let gated = stage < 3 || matches!(self.backbone, Backbone::Resnet { .. });
+        windows + visual + language + if gated { 2 * n * c * c } else { 0 }
+    }
+
+    fn decoder_products(&self, sides: [usize; 4]) -> u128 {
+        let [c1, c2, c3, c4] = self.backbone.channels().map(|size| size as u128);
+        let [n1, n2, n3, _] = sides.map(|side| (side * side) as u128);
+        let [l, d, f] = [self.text_len, self.text.width, self.decoder_ffn].map(|size| size as u128);
+        let fuse = |n: u128, inputs: u128| 9 * n * d * (inputs + d);
+        let attend = |n: u128| 6 * n * d * d + 2 * l * d * d + 2 * n * n * d + 2 * n * l * d + 2 * n * d * f;
+        fuse(n3, c4 + c3) + attend(n3) + fuse(n2, d + c2) + attend(n2) + fuse(n1, d + c1) + 2 * n1 * d
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_convolutions_at_the_finest_map_decide() {
+        // About 0.4 * 10^12 multiply-adds for Swin-B at 480 pixels, of which these two take 180 * 10^9.
+        let all = DmmiConfig::swin_b().flops() as f64 / 2.0;
+        let two = 9.0 * 120.0 * 120.0 * 768.0 * (768.0 + 128.0 + 768.0);
+        assert!((0.35e12..0.45e12).contains(&all), "{all}");
+        assert!(two / all > 0.4, "{}", two / all);
+    }
+}

@@ -1,0 +1,270 @@
+//! What must hold for DMMI whatever its weights.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use groundling_core::{BinaryMask, BoxCxcywh, ContentRect, ImageSize};
+use groundling_kernels::Activation;
+use groundling_models::contract::{Batch, SampleTruth, System};
+use groundling_models::dmmi::{
+    Criterion, Decoder, Dmmi, DmmiConfig, Language, Mba, MbaConfig, Observer, Recovery, Seen,
+};
+use groundling_nn::checkpoint::initialise;
+use groundling_nn::transformer::{NormOrder, TransformerConfig};
+use groundling_testkit::Array;
+
+use crate::support::{self, array};
+
+const D: usize = 12;
+const C: usize = 8;
+
+/// Holds the generator while it draws.
+fn random<const N: usize>(shape: [usize; N], seed: u64) -> Tensor<N> {
+    let _alone = support::alone();
+    let device = Device::flex();
+    device.seed(seed);
+    Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &device)
+}
+
+fn block() -> Mba {
+    let _alone = support::alone();
+    let device = Device::flex();
+    device.seed(3);
+    let config = MbaConfig { channels: C, width: D, regions: vec![1, 3, 5], spans: vec![1, 2, 3], gated: true };
+    let block = config.init(&device);
+    initialise(&block);
+    block
+}
+
+/// Everything that a block makes, by name.
+fn run(block: &Mba, x: &Tensor<4>, tokens: &Tensor<3>, lens: &[usize]) -> BTreeMap<String, Array> {
+    let [_, l, _] = tokens.dims();
+    let row = |&real: &usize| (0..l).map(move |index| if index < real { 1.0 } else { 0.0 });
+    let valid: Vec<f32> = lens.iter().flat_map(row).collect();
+    let valid = Tensor::<1>::from_floats(valid.as_slice(), &Device::flex()).reshape([lens.len(), l]);
+    let mut made = BTreeMap::new();
+    let mut watch = |seen: Seen<'_>| {
+        made.insert(seen.place.to_owned(), Array::new(seen.shape, array(seen.values).data));
+    };
+    let observer = &mut Observer::new(&mut watch);
+    let fused = block.forward(x.clone(), &Language { tokens: tokens.clone(), valid }, observer);
+    let next = block.gated(x.clone(), fused.residual, observer);
+    made.insert("next".into(), array(next));
+    made
+}
+
+fn apart(a: &Array, b: &Array) -> f64 {
+    assert_eq!(a.shape, b.shape);
+    a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn attention_sums_to_one_and_padding_is_not_asked() {
+    let block = block();
+    let (x, tokens) = (random([2, C, 4, 3], 1), random([2, 6, D], 2));
+    let made = run(&block, &x, &tokens, &[6, 4]);
+    for index in 0..3 {
+        let map = &made[&format!("region{index}")]; // [B, L, N]
+        for (sample, real) in [(0, 6), (1, 4)] {
+            for pixel in 0..12 {
+                let column: Vec<f64> = (0..6).map(|token| map.data[(sample * 6 + token) * 12 + pixel]).collect();
+                assert!((column.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+                assert!(column[real..].iter().all(|&share| share == 0.0));
+            }
+        }
+        let map = &made[&format!("span{index}")];
+        for (row, shares) in map.data.chunks(12).enumerate() {
+            assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+            let uniform = shares.iter().all(|&share| (share - 1.0 / 12.0).abs() < 1e-6);
+            assert_eq!(uniform, row >= 10, "padding of the second phrase alone asks for nothing: row {row}");
+        }
+    }
+}
+
+#[test]
+fn one_token_says_the_same_to_every_pixel() {
+    let (x, tokens) = (random([1, C, 4, 3], 1), random([1, 6, D], 2));
+    let made = run(&block(), &x, &tokens, &[1]);
+    assert!(made["attended"].data.iter().all(|value| value.abs() < 1e-4), "what is constant is normalised to 0");
+    for index in 0..3 {
+        let map = &made[&format!("region{index}")];
+        assert!(map.data[..12].iter().all(|&share| share == 1.0) && map.data[12..].iter().all(|&share| share == 0.0));
+    }
+}
+
+#[test]
+fn embeddings_under_padding_reach_the_last_word_alone() {
+    let block = block();
+    let (x, tokens, noise) = (random([1, C, 4, 3], 1), random([1, 6, D], 2), random([1, 1, D], 9));
+    let before = run(&block, &x, &tokens, &[3]);
+    for (changed, touches_last) in [(3, true), (4, false)] {
+        let other = tokens.clone().slice_assign([0..1, changed..changed + 1, 0..D], noise.clone());
+        let after = run(&block, &x, &other, &[3]);
+        assert_eq!(apart(&before["next"], &after["next"]), 0.0);
+        let (one, two) = (&before["language"].data, &after["language"].data);
+        let moved = |token: usize| (token * D..(token + 1) * D).any(|index| (one[index] - two[index]).abs() > 1e-5);
+        assert_eq!([moved(0), moved(1), moved(2)], [false, false, touches_last], "token {changed}");
+    }
+}
+
+#[test]
+fn a_constant_added_to_a_channel_moves_no_attention() {
+    let block = block();
+    let (x, tokens) = (random([1, C, 5, 4], 1), random([1, 6, D], 2));
+    let before = run(&block, &x, &tokens, &[4]);
+    let after = run(&block, &(x.clone() + random([1, C, 1, 1], 7)), &tokens, &[4]);
+    for place in ["region0", "region1", "region2", "span0", "span1", "span2", "attended", "answered", "language"] {
+        assert!(apart(&before[place], &after[place]) < 2e-4, "{place}: {}", apart(&before[place], &after[place]));
+    }
+    assert!(apart(&before["visual"], &after["visual"]) > 1e-2);
+    // Windows of pixels see where a pixel is: a turned map gives no turned answer.
+    let turned = run(&block, &x.clone().flip([3]), &tokens, &[4]);
+    let back = array(
+        Tensor::<1>::from_floats(turned["attended"].to_f32().as_slice(), &Device::flex())
+            .reshape([1, C, 5, 4])
+            .flip([3]),
+    );
+    assert!(apart(&before["attended"], &back) > 1e-2);
+}
+
+fn sizes() -> TransformerConfig {
+    TransformerConfig {
+        width: D,
+        heads: 3,
+        feed_forward: 24,
+        activation: Activation::Relu,
+        order: NormOrder::Post,
+        dropout: 0.0,
+        epsilon: 1e-5,
+    }
+}
+
+#[test]
+fn decoders_know_no_order_of_tokens() {
+    let device = Device::flex();
+    let (decoder, recovery) = {
+        let _alone = support::alone();
+        device.seed(4);
+        let (decoder, recovery) = (Decoder::new([4, 6, 8, 10], &sizes(), &device), Recovery::new(&sizes(), &device));
+        initialise(&decoder);
+        initialise(&recovery);
+        (decoder, recovery)
+    };
+    let features =
+        || [random([1, 4, 16, 16], 1), random([1, 6, 8, 8], 2), random([1, 8, 4, 4], 3), random([1, 10, 2, 2], 4)];
+    let tokens = random([1, 6, D], 5);
+    let order = Tensor::<1, Int>::from_ints([3, 0, 5, 1, 4, 2], &device);
+    let turned = tokens.clone().select(1, order.clone());
+    let low = |tokens: Tensor<3>| array(decoder.forward(features(), tokens, None, &mut Observer::none()).low_logits);
+    assert!(apart(&low(tokens.clone()), &low(turned.clone())) < 1e-5);
+    let map = random([1, D, 5, 3], 6);
+    let one = array(recovery.forward(tokens, map.clone()).select(1, order));
+    assert!(apart(&one, &array(recovery.forward(turned, map))) < 1e-5);
+}
+
+fn batch(device: &Device, erased: bool) -> Batch {
+    let side = DmmiConfig::tiny().image_size;
+    let whole = ContentRect { top: 0, left: 0, height: side as u32, width: side as u32 };
+    let ids = Tensor::<2, Int>::from_ints([[101, 2417, 4524, 102], [101, 2304, 2604, 102]], device);
+    Batch {
+        canvases: Tensor::from_data(random([2, 3, side, side], 8).into_data(), device),
+        contents: vec![whole; 2],
+        lengths: vec![4, 4],
+        erased: erased.then(|| ids.clone().slice_fill([0..2, 2..3], 0)),
+        ids,
+    }
+}
+
+fn model(device: &Device) -> Dmmi {
+    device.seed(6);
+    let model = Dmmi::new(&DmmiConfig { dropout: 0.0, ..DmmiConfig::tiny() }, device).unwrap();
+    initialise(&model);
+    model
+}
+
+#[test]
+fn truths_become_targets() {
+    let device = Device::flex().autodiff();
+    // Made before the generator is held.
+    let (batch, unerased) = (batch(&device, true), batch(&device, false));
+    let _alone = support::alone();
+    let model = model(&device);
+    let term = |truths: &[SampleTruth], name: &str| {
+        let losses = model.losses(&batch, truths, &Criterion::default());
+        losses.terms.into_iter().find(|(term, _)| term == name).unwrap().1.into_scalar::<f32>()
+    };
+    let bbox = Some(BoxCxcywh::new(0.5, 0.25, 0.5, 0.5));
+    let square = |side: u32| {
+        let inside = move |row: u32, column: u32| row < side / 2 && (side / 4..side - side / 4).contains(&column);
+        Some(BinaryMask::from_fn(ImageSize::square(side).unwrap(), inside))
+    };
+    let truth = |bbox, mask| SampleTruth { bbox, mask, ..SampleTruth::default() };
+    let with = |mask| [truth(bbox, mask), truth(None, None)];
+    // A mask of another size is resized; without a mask the box is the mask.
+    let expected = term(&with(square(64)), "segmentation");
+    assert_eq!(term(&with(square(32)), "segmentation"), expected);
+    assert_eq!(term(&with(None), "segmentation"), expected);
+    assert_ne!(term(&[truth(None, None), truth(None, None)], "segmentation"), expected);
+    // Phrases that fit nothing: the recovery says 1, the contrast 0.
+    let nothing = [truth(None, square(64).map(|mask| BinaryMask::empty(mask.size()))), truth(None, None)];
+    assert_eq!((term(&nothing, "recovery"), term(&nothing, "contrast")), (1.0, 0.0));
+    let recovery = term(&with(None), "recovery");
+    assert!(recovery != 1.0 && (0.0..2.0).contains(&recovery), "{recovery}");
+    // What is not erased is recovered from itself.
+    let whole = model.losses(&unerased, &with(None), &Criterion::default()).terms[1].1.clone();
+    assert_ne!(whole.into_scalar::<f32>(), recovery);
+    // Losses that weigh nothing are not computed.
+    let plain = Criterion { recovery: 0.0, contrast: 0.0, ..Criterion::default() };
+    assert_eq!(model.losses(&batch, &with(None), &plain).terms.len(), 1);
+}
+
+#[test]
+fn training_follows_the_statistics_unless_they_are_fixed() {
+    let device = Device::flex().autodiff();
+    let batch = batch(&device, true);
+    let _alone = support::alone();
+    let truths = [SampleTruth::default(), SampleTruth::default()];
+    for fixed in [false, true] {
+        let criterion = Criterion { fixed_norms: fixed, trained_text_layers: Some(1), ..Criterion::default() };
+        let model = model(&device).for_training(&criterion).unwrap();
+        let statistics = || statistics(&model.valid());
+        let before = statistics();
+        let _ = model.losses(&batch, &truths, &criterion);
+        assert_eq!(before == statistics(), fixed);
+        let trained = support::trainable(&model);
+        assert!(trained.contains("text.encoder.layer.0.output.weight"));
+        assert!(
+            !trained.iter().any(|name| name.starts_with("text.embeddings") || name.starts_with("text.encoder.layer.1"))
+        );
+    }
+    assert!(Criterion { temperature: 0.0, ..Criterion::default() }.check().is_err());
+    assert!(Criterion { recovery: f64::NAN, ..Criterion::default() }.check().is_err());
+}
+
+/// Sums of what is called a running statistic.
+fn statistics(model: &Dmmi) -> Vec<f32> {
+    struct Sums<'a> {
+        path: Vec<String>,
+        sums: &'a mut Vec<f32>,
+    }
+    impl burn::module::ModuleVisitor for Sums<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const N: usize>(&mut self, param: &burn::module::Param<Tensor<N>>) {
+            if self.path.last().is_some_and(|name| name.starts_with("running_")) {
+                self.sums.push(param.val().sum().into_scalar::<f32>());
+            }
+        }
+    }
+    let mut sums = Vec::new();
+    model.visit(&mut Sums { path: Vec::new(), sums: &mut sums });
+    assert_eq!(sums.len(), 14, "seven norms");
+    sums
+}

@@ -16,6 +16,7 @@ use crate::support;
 /// Published parameters, in millions, of the whole detector.
 #[test]
 fn retinanet_has_the_published_size() {
+    let _alone = support::alone();
     let device = Device::flex();
     let scaled = ScalableVitConfig { value: ValueWidth::Scaled, ..ScalableVitConfig::small() };
     for (backbone, expected, published) in [
@@ -93,6 +94,7 @@ fn it_learns_what_is_always_there() {
 /// Nothing to find, and objects of classes that the weights do not know, train the classes to say no.
 #[test]
 fn pictures_without_objects_have_finite_losses() {
+    let _alone = support::alone();
     let device = Device::flex().autodiff();
     let model = config().init(&device);
     let outputs = model.forward(maps(&device), [70, 100]);
@@ -136,6 +138,7 @@ fn the_better_of_two_of_one_class_is_kept() {
 /// Coarse maps reach fine ones, and odd sizes fit.
 #[test]
 fn pyramids_pass_coarse_maps_down() {
+    let _alone = support::alone();
     let device = Device::flex();
     let pyramid =
         FeaturePyramidConfig { inputs: vec![16, 24, 32], width: 8, extra: ExtraLevels::OnInput(2) }.init(&device);

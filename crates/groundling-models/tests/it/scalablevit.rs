@@ -254,6 +254,7 @@ fn pictures_of_any_size() {
 /// 11. Counts are those of the formulas, for any configuration.
 #[test]
 fn counts_follow_the_formulas() {
+    let _alone = support::alone();
     let variants = [
         tiny(),
         ScalableVitConfig { value: ValueWidth::Scaled, ..tiny().dense() },
@@ -444,6 +445,7 @@ fn configurations_that_cannot_be_are_refused() {
 /// Every ablation runs, trains all its weights, and drops the parameters it has no use for.
 #[test]
 fn ablations_train() {
+    let _alone = support::alone();
     let device = Device::flex().autodiff();
     let full = tiny().init(&device).unwrap().num_params();
     for (config, fewer) in [

@@ -102,17 +102,24 @@ impl HostBatch {
         self.samples.iter().for_each(|sample| pixels.extend_from_slice(&sample.pixels));
         let lengths: Vec<usize> = self.samples.iter().map(|sample| sample.ids.len()).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let row = |sample: &HostSample| -> Vec<i64> {
-            let padding = longest - sample.ids.len();
-            sample.ids.iter().map(|&id| i64::from(id)).chain(std::iter::repeat_n(0, padding)).collect()
+        let rows = |of: &dyn Fn(&HostSample) -> Vec<u32>| {
+            let row = |sample: &HostSample| {
+                let ids = of(sample);
+                let padding = longest.saturating_sub(ids.len());
+                ids.into_iter().take(longest).map(i64::from).chain(std::iter::repeat_n(0, padding)).collect::<Vec<_>>()
+            };
+            let ids: Vec<i64> = self.samples.iter().flat_map(row).collect();
+            Tensor::<2, Int>::from_data(TensorData::new(ids, [count, longest]), device)
         };
-        let ids: Vec<i64> = self.samples.iter().flat_map(row).collect();
+        let ids = rows(&|sample| sample.ids.clone());
+        let any_erased = self.samples.iter().any(|sample| sample.erased.is_some());
+        let erased = any_erased.then(|| rows(&|sample| sample.erased.clone().unwrap_or_else(|| sample.ids.clone())));
         let batch = Batch {
             canvases: Tensor::from_data(TensorData::new(pixels, [count, 3, side, side]), device),
             contents: self.samples.iter().map(|sample| sample.content).collect(),
-            ids: Tensor::<2, Int>::from_data(TensorData::new(ids, [count, longest]), device),
+            ids,
             lengths,
-            erased: None,
+            erased,
         };
         (batch, self.samples.iter().map(|sample| sample.truth.clone()).collect())
     }
@@ -132,6 +139,25 @@ impl Batches {
     where
         C: Serialize + DeserializeOwned + Default + Clone,
     {
+        Self::opened(recipe, input, false)
+    }
+
+    /// As [`Batches::open`], with masks and erased phrases: for systems that segment.
+    ///
+    /// # Errors
+    /// As [`Batches::open`].
+    pub fn open_with_masks<C>(recipe: &Recipe<C>, input: InputSpec) -> Result<Self, BatchError>
+    where
+        C: Serialize + DeserializeOwned + Default + Clone,
+    {
+        Self::opened(recipe, input, true)
+    }
+
+    fn opened<C>(recipe: &Recipe<C>, input: InputSpec, masks: bool) -> Result<Self, BatchError>
+    where
+        C: Serialize + DeserializeOwned + Default + Clone,
+    {
+        let maker = SampleMaker::new(input, WordPiece::bert_base_uncased(), &recipe.augmentation);
         let s = &recipe.schedule;
         let mut sources = Vec::new();
         for (index, data) in recipe.data.iter().enumerate() {
@@ -140,7 +166,7 @@ impl Batches {
                 seed: data.seed,
                 scenes: data.scenes(None),
                 targets: data.wanted(),
-                masks: false,
+                masks,
                 whole_boxes: true,
                 ..ExampleOptions::default()
             };
@@ -163,7 +189,7 @@ impl Batches {
         Ok(Self {
             mix: Mix::new(&weights, s.seed),
             sources,
-            maker: SampleMaker::new(input, WordPiece::bert_base_uncased(), &recipe.augmentation),
+            maker: if masks { maker.with_masks() } else { maker },
             seed: s.seed,
             batch: s.batch as u64,
             accumulation: s.accumulation as u64,

@@ -1,12 +1,14 @@
 //! One sample: a picture and a phrase, changed at random, as the model reads it.
 
-use groundling_core::{Anchor, BoxXyxy, ContentRect, FrameError, ImageSize, Pixels, Placement};
+use groundling_core::{Anchor, BinaryMask, BoxXyxy, ContentRect, FrameError, ImageSize, Pixels, Placement};
 use groundling_data::examples::{ExampleObject, ExamplePhrase, Picture};
 use groundling_data::image::augment::{GrounderRecipe, MirrorText, Scene, random_anchor, random_jitter};
 use groundling_data::image::preprocess::{Preprocessor, place, target_box};
 use groundling_data::image::resize::resize;
 use groundling_data::rng::Rng;
-use groundling_data::text::wordpiece::{Truncation, WordPiece};
+use groundling_data::text::erase::{EraseMode, erasures};
+use groundling_data::text::nouns::RuleTagger;
+use groundling_data::text::wordpiece::{Encoded, Truncation, WordPiece};
 use groundling_models::contract::{Fit, InputSpec, SampleTruth, TruthObject};
 
 use crate::recipe::{Augmentation, AugmentationSection, PlacementName};
@@ -22,6 +24,8 @@ pub struct HostSample {
     pub content: ContentRect,
     /// Word pieces.
     pub ids: Vec<u32>,
+    /// The same with one of the phrase's nouns, drawn anew each time, replaced by 0; for systems that segment.
+    pub erased: Option<Vec<u32>>,
     /// What the phrase refers to, in the frame of the canvas.
     pub truth: SampleTruth,
 }
@@ -34,6 +38,8 @@ pub struct SampleMaker {
     words: WordPiece,
     augmentation: AugmentationSection,
     grounder: GrounderRecipe,
+    /// Finds the nouns of phrases, where masks and erased phrases are wanted.
+    nouns: Option<RuleTagger>,
 }
 
 impl SampleMaker {
@@ -46,7 +52,12 @@ impl SampleMaker {
             ..GrounderRecipe::for_side(input.side)
         };
         let preprocessor = groundling::input::preprocessor(&input);
-        Self { input, preprocessor, words, augmentation: augmentation.clone(), grounder }
+        Self { input, preprocessor, words, augmentation: augmentation.clone(), grounder, nouns: None }
+    }
+
+    /// Also makes masks at the size of the canvas, and phrases with a noun erased: for systems that segment.
+    pub fn with_masks(self) -> Self {
+        Self { nouns: Some(RuleTagger::default()), ..self }
     }
 
     /// The sample of a phrase.
@@ -59,8 +70,15 @@ impl SampleMaker {
         let objects: Vec<(usize, &ExampleObject)> =
             picture.about.objects.iter().enumerate().filter(|(_, object)| !object.is_crowd).collect();
         let boxes = target.into_iter().chain(objects.iter().map(|(_, object)| object.bbox)).collect();
-        let scene =
-            Scene { image: picture.image.clone(), boxes, masks: Vec::new(), phrase: phrase.phrase.as_str().to_owned() };
+        // Only that of the target, so that it stands beside the target's box.
+        let wanted = self.nouns.is_some() && target.is_some();
+        let mask = wanted.then(|| phrase.truth.union_mask()).flatten();
+        let scene = Scene {
+            image: picture.image.clone(),
+            boxes,
+            masks: mask.iter().map(groundling_core::Rle::to_mask).collect(),
+            phrase: phrase.phrase.as_str().to_owned(),
+        };
         let scene = self.augmented(scene, usize::from(target.is_some()), rng);
         let placement = self.placement(ImageSize::new(scene.image.height(), scene.image.width())?, rng)?;
         let resized = resize(&scene.image, placement.resized(), self.preprocessor.filter);
@@ -73,13 +91,20 @@ impl SampleMaker {
             is_target: phrase.targets.contains(&index),
         };
         // A crop can cut away objects that are not the target.
+        let mask = scene.masks.first().map(|mask| on_canvas(mask, &placement));
+        let encoded = encoded(&self.words, &scene.phrase, &self.input);
+        let erased = self.nouns.as_ref().map(|nouns| {
+            let mut ways = erasures(&scene.phrase, &encoded, nouns, EraseMode::Aligned);
+            ways.swap_remove(rng.below(ways.len()))
+        });
         let seen = objects.into_iter().zip(boxes).filter(|(_, bbox)| bbox.width() > 0.0 && bbox.height() > 0.0);
         Ok(HostSample {
             id: phrase.id.clone(),
             pixels: prepared.pixels,
             content: placement.content(),
-            ids: ids(&self.words, &scene.phrase, &self.input),
-            truth: SampleTruth { bbox, objects: seen.map(object).collect(), mask: None },
+            ids: encoded.ids,
+            erased,
+            truth: SampleTruth { bbox, objects: seen.map(object).collect(), mask },
         })
     }
 
@@ -114,7 +139,25 @@ impl SampleMaker {
     }
 }
 
+/// A mask of the picture where the picture lies in its canvas.
+fn on_canvas(mask: &BinaryMask, placement: &Placement) -> BinaryMask {
+    let (resized, content) = (mask.resized_nearest(placement.resized()), placement.content());
+    if resized.size() == placement.canvas() {
+        return resized;
+    }
+    BinaryMask::from_fn(placement.canvas(), |row, column| {
+        let inside = |at: u32, first: u32, length: u32| at.checked_sub(first).filter(|&at| at < length);
+        let row = inside(row, content.top, content.height);
+        row.zip(inside(column, content.left, content.width)).is_some_and(|(row, column)| resized.get(row, column))
+    })
+}
+
 /// Word pieces of a phrase, cut to what a system reads.
+fn encoded(words: &WordPiece, phrase: &str, input: &InputSpec) -> Encoded {
+    words.encode(phrase).fitted(input.max_ids, Truncation::KeepSeparator)
+}
+
+/// The ids of [`encoded`].
 pub(crate) fn ids(words: &WordPiece, phrase: &str, input: &InputSpec) -> Vec<u32> {
-    words.encode(phrase).fitted(input.max_ids, Truncation::KeepSeparator).ids
+    encoded(words, phrase, input).ids
 }

@@ -95,7 +95,8 @@ impl<S: System> Run<S> {
         let Job { recipe, config, device: plain_device, out, resume } = job;
         let recipe_text = recipe.to_toml()?;
         let input = S::input(&config);
-        let batches = Arc::new(Batches::open(&recipe, input)?);
+        let open = if S::SEGMENTS { Batches::open_with_masks } else { Batches::open };
+        let batches = Arc::new(open(&recipe, input)?);
         let validation = open_validation(&recipe)?;
         let device = plain_device.clone().autodiff();
         // Parameters draw their first values when they are first used; `initialise` below does it now, in the order of the fields.

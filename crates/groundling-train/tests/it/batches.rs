@@ -102,3 +102,33 @@ fn stages_choose_the_kinds_of_phrases() {
     assert_eq!(places(9), 0, "the last step of the first stage: attributes only");
     assert!(places(10) >= 9, "then relations only: {}", places(10));
 }
+
+#[test]
+fn masks_and_erased_phrases_come_where_they_are_wanted() {
+    let recipe = recipe(&["schedule.batch=12"]);
+    let mut input = Toy::input(&Config { side: 32, max_ids: 20 });
+    let plain = Batches::open(&recipe, input).unwrap().batch(0).unwrap();
+    assert!(plain.samples.iter().all(|sample| sample.erased.is_none() && sample.truth.mask.is_none()));
+    assert!(plain.to_device(32, &Device::flex()).0.erased.is_none());
+    for fit in [input.fit, groundling_models::contract::Fit::Square] {
+        input.fit = fit;
+        let batch = Batches::open_with_masks(&recipe, input).unwrap().batch(0).unwrap();
+        let mut holes = 0;
+        for sample in &batch.samples {
+            let (mask, bbox) = (sample.truth.mask.as_ref().unwrap(), sample.truth.bbox.unwrap().to_xyxy());
+            assert_eq!((mask.size().height(), mask.size().width()), (32, 32));
+            let found = mask.bbox().unwrap();
+            // The mask lies in the box, but for the rounding of one pixel.
+            let near = |a: f64, b: f64| (a - 32.0 * b).abs() < 1.6;
+            let sides = [(found.x0, bbox.x0), (found.y0, bbox.y0), (found.x1, bbox.x1), (found.y1, bbox.y1)];
+            assert!(sides.into_iter().all(|(a, b)| near(a, b)), "{fit:?}: {found:?} {bbox:?}");
+            let erased = sample.erased.as_ref().unwrap();
+            assert_eq!(erased.len(), sample.ids.len());
+            assert!(erased.iter().zip(&sample.ids).all(|(hole, id)| hole == id || *hole == 0));
+            holes += usize::from(erased != &sample.ids);
+        }
+        assert!(holes >= 9, "phrases about things have nouns: {holes}");
+        let (batch, _) = batch.to_device(32, &Device::flex());
+        assert_eq!(batch.erased.unwrap().dims(), batch.ids.dims());
+    }
+}

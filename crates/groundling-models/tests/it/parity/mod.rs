@@ -1,4 +1,5 @@
 //! Golden fixtures, one module for each folder.
 
+mod focus_detr;
 mod scalablevit;
 mod scanformer;

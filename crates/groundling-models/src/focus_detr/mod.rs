@@ -30,12 +30,14 @@
 //! | `denoising`, `labels`, `criterion`, `schedule` | what training needs |
 //! | `supervision` | the target of Sparse DETR's selector |
 //! | `output` | detections in the original image |
+//! | `cost` | multiply-accumulates, and the share of tokens that a budget allows |
 //! | `weights` | names of published weights |
 //!
 //! Dimension key: `B` batch, `N` tokens of all levels, `Q` queries, `C` model width, `K` classes, `G` heads, `P` points. Boxes are centre x,
 //! centre y, width, height as fractions of the unpadded network input.
 
 mod config;
+mod cost;
 mod criterion;
 mod decoder;
 mod deformable;
@@ -55,6 +57,7 @@ mod weights;
 pub use config::{
     BackboneConfig, DecoderKind, EncoderConfig, FocusConfig, FocusDetrConfig, LEVELS, Modulation, PositionConfig,
 };
+pub use cost::MacCount;
 pub use criterion::{Criterion, DetectionLosses, LossTerm, Matches, SetKind, Target};
 pub use decoder::{Decoder, DecoderInput, DecoderLayer, DecoderState, FixedPosition, QueryPosition};
 pub use deformable::{DeformableAttention, DeformableConfig, LevelTokens, Samples};

@@ -51,9 +51,9 @@ fn splat(map: &mut [f64], [height, width]: [usize; 2], [x, y]: [f32; 2], weight:
 /// The decoder's attention as a target of the selector.
 #[derive(Debug, Clone)]
 pub struct Supervision {
-    /// Attention to each token of each image; padding lies one below the least of the batch.
+    /// Attention to each token of each image, see [`cross_attention_map`].
     pub attention: Vec<Vec<f32>>,
-    /// Whether a token is among those that the decoder looked at most, as many as the image's budget.
+    /// Whether a token is among those that the decoder looked at most, padding last, as many as the image's budget.
     pub wanted: Vec<Vec<bool>>,
 }
 
@@ -61,22 +61,21 @@ impl Supervision {
     /// # Panics
     /// If the samples are not of this geometry.
     pub fn new(samples: &[Samples], geometry: &Geometry, selection: &Selection) -> Self {
-        let mut attention = cross_attention_map(samples, geometry.sizes());
-        let least = attention.iter().flatten().copied().fold(f32::INFINITY, f32::min);
-        if let Some(padding) = geometry.padding(&selection.raw.device()) {
-            let padding: Vec<bool> = padding.into_data().iter::<bool>().collect();
-            for (value, padded) in attention.iter_mut().flatten().zip(padding) {
-                if padded {
-                    *value = least - 1.0;
-                }
-            }
-        }
-        let wanted = attention.iter().zip(&selection.budgets).map(|(map, &budget)| {
-            let mut wanted = vec![false; map.len()];
-            ranking::largest(map, budget).into_iter().for_each(|place| wanted[place] = true);
+        let attention = cross_attention_map(samples, geometry.sizes());
+        let tokens = geometry.tokens();
+        let least = attention.iter().flatten().copied().fold(f32::INFINITY, f32::min) - 1.0;
+        let padding = geometry.padding(&selection.raw.device());
+        let padding: Vec<bool> = padding.map(|p| p.into_data().iter::<bool>().collect()).unwrap_or_default();
+        let wanted_of = |(image, (map, &budget)): (usize, (&Vec<f32>, &usize))| {
+            let is_padding = |token: usize| padding.get(image * tokens + token).copied().unwrap_or(false);
+            let value = |(token, &value): (usize, &f32)| if is_padding(token) { least } else { value };
+            let values: Vec<f32> = map.iter().enumerate().map(value).collect();
+            let mut wanted = vec![false; tokens];
+            ranking::largest(&values, budget).into_iter().for_each(|place| wanted[place] = true);
             wanted
-        });
-        Self { wanted: wanted.collect(), attention }
+        };
+        let wanted = attention.iter().zip(&selection.budgets).enumerate().map(wanted_of).collect();
+        Self { attention, wanted }
     }
 
     /// Binary cross-entropy of the scores with what is wanted, the mean over all tokens of the batch, `[1]`.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
+mod focus_detr;
 mod parity;
 mod scalablevit;
 mod scanformer;

@@ -28,6 +28,8 @@ pub struct Decoder {
 }
 
 /// From the encoding of a box to the position of its query.
+// There is one, and burn's modules cannot be boxed.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum QueryPosition {
     /// Of the boxes that enter each layer.

@@ -7,8 +7,8 @@ use burn::tensor::{Device, Distribution, Tensor};
 use groundling_core::ImageSize;
 use groundling_models::focus_detr::{
     BackboneConfig, Criterion, DecoderKind, DenoisingConfig, DenoisingPlan, DenoisingQueries, DetectionLosses,
-    EncoderConfig, FocusConfig, FocusDetr, FocusDetrConfig, ForwardError, ForwardOptions, LabelRule, Modulation, Noise,
-    Output, Target, detections,
+    EncoderConfig, FocusConfig, FocusDetr, FocusDetrConfig, ForwardError, ForwardOptions, Geometry, LabelRule,
+    Modulation, Noise, Output, Target, detections, tokens,
 };
 use groundling_models::scalablevit::ScalableVitConfig;
 use groundling_nn::checkpoint::{Checkpoint, StoredTensor, gradients, load_into, parameters};
@@ -126,13 +126,11 @@ fn every_parameter_learns() {
         assert!(found.iter().all(|(_, values)| values.iter().all(|v| v.is_finite())), "{name}");
         let found: BTreeSet<String> = found.into_iter().map(|(info, _)| info.name).collect();
         let fixed = |of: &str| {
-            let frozen = name != "swin" && name != "scalable" && of.starts_with("backbone.");
-            (frozen && (of.contains("bn") || of.contains("downsample.1") || of == "backbone.conv1.weight"))
-                // Maps of stride 4 are not used.
-                || of.starts_with("backbone.norm0.")
-                || of.starts_with("backbone.stages.0.norm.")
-                // Queries are detached from the tokens' boxes: nothing reads the last layer's refinement but the prediction itself.
-                || (name == "scalable" && of.starts_with("backbone.stages.0.norm"))
+            let norm = of.contains("bn") || of.contains("downsample.1.");
+            let frozen = matches!(config.backbone, BackboneConfig::ResNet(_)) && of.starts_with("backbone.");
+            // Maps of stride 4 are not used, nor are their norms.
+            let unused = of.starts_with("backbone.norm0.") || of.starts_with("backbone.stages.0.norm.");
+            unused || (frozen && (norm || of == "backbone.conv1.weight"))
         };
         let dead: Vec<String> = parameters(&model)
             .into_iter()
@@ -181,8 +179,8 @@ fn tokens_that_are_not_chosen_stay_what_they_were() {
     let device = Device::flex();
     let model = model(&FocusDetrConfig::tiny(), &device);
     let maps = model.neck.forward(model.backbone.forward(image(1, [96, 128], &device)).unwrap());
-    let (before, sizes) = groundling_models::focus_detr::tokens(maps.clone());
-    let geometry = groundling_models::focus_detr::Geometry::whole(1, &sizes);
+    let (before, sizes) = tokens(maps.clone());
+    let geometry = Geometry::whole(1, &sizes);
     let encoding = model.encode(maps, geometry, &ForwardOptions::default());
     let selection = encoding.selection.unwrap();
     let chosen: BTreeSet<usize> = selection.list(0)[0].iter().copied().collect();
@@ -207,29 +205,38 @@ fn the_keep_ratio_decides_how_many() {
         let output = model.forward(batch.clone(), None, &options).unwrap();
         output.encoding.selection.unwrap().kept.iter().sum::<usize>()
     };
-    let tokens = 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2;
+    let count = 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2;
     for ratio in [0.1f32, 0.3, 0.5] {
-        let expected = ratio * 3.0 * tokens as f32;
+        let expected = ratio * 3.0 * count as f32;
         assert!((kept(ratio) as f32 - expected).abs() <= 6.0, "{ratio}: {} of {expected}", kept(ratio));
     }
-    assert!(kept(1.0) <= 3 * tokens && kept(1e-6) == 3);
+    assert!(kept(1.0) <= 3 * count && kept(1e-6) == 3);
 }
 
 #[test]
-fn masked_padding_hardly_matters() {
+fn nothing_under_padding_matters() {
     let device = Device::flex();
-    let model = model(&FocusDetrConfig { encoder: EncoderConfig::Dense, ..FocusDetrConfig::tiny() }, &device);
-    let picture = image(1, [96, 128], &device);
-    let padded = Tensor::cat(vec![picture.clone(), Tensor::zeros([1, 3, 96, 32], &device)], 3);
-    let options = ForwardOptions::default();
-    let plain = model.forward(picture, None, &options).unwrap();
-    let content = [size(96, 128)];
-    let masked = model.forward(padded, Some(&content), &options).unwrap();
-    // The best boxes of tokens are fractions of the image, not of the canvas.
-    let (plain, masked) = (array(plain.proposals.box_logits), array(masked.proposals.box_logits));
-    assert_eq!(plain.shape, masked.shape);
-    let near = plain.data.iter().zip(&masked.data).filter(|(a, b)| (*a - *b).abs() < 0.05).count();
-    assert!(near * 2 > plain.data.len(), "{near} of {}", plain.data.len());
+    for (name, config) in kinds() {
+        let model = model(&config, &device);
+        let sizes = config.level_sizes([96, 128]);
+        let geometry = Geometry::new(size(96, 128), &[size(80, 70)], &sizes);
+        let maps = |padding: f32| -> Vec<Tensor<4>> {
+            let map = |(level, [height, width]): (usize, &[usize; 2])| {
+                let hidden = geometry.level_padding(level, &device).reshape([1, 1, *height, *width]);
+                let map = Tensor::<4>::ones([1, config.width, *height, *width], &device).cumsum(1).cumsum(3).sin();
+                map.mask_fill(hidden.expand([1, config.width, *height, *width]), padding)
+            };
+            sizes.iter().enumerate().map(map).collect()
+        };
+        let memory = |padding: f32| {
+            let encoding = model.encode(maps(padding), geometry.clone(), &ForwardOptions::default());
+            let keep = geometry.padding(&device).unwrap().bool_not().float().reshape([1, geometry.tokens(), 1]);
+            encoding.memory * keep
+        };
+        let valid: usize = geometry.valid_tokens().iter().sum();
+        assert!(valid > 50 && valid < geometry.tokens());
+        assert_eq!(apart(&memory(0.5), &memory(-3.0)), 0.0, "{name}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`contract`] | what every system takes and gives |
 //! | [`catalog`] | every model that can be named |
+//! | [`focus_detr`] | finds objects of known classes, spending attention on foreground |
 //! | [`scanformer`] | reads a picture from coarse to fine |
 //! | [`dmmi`] | masks for nothing, one or many |
 //!
@@ -31,5 +32,6 @@ pub mod catalog;
 pub mod contract;
 pub mod dense;
 pub mod dmmi;
+pub mod focus_detr;
 pub mod scalablevit;
 pub mod scanformer;

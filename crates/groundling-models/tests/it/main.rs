@@ -4,6 +4,7 @@
 mod contract;
 mod dense;
 mod dmmi;
+mod focus_detr;
 mod parity;
 mod scalablevit;
 mod scanformer;

@@ -184,6 +184,12 @@ impl ResNet {
         stages[stage].iter().fold(x, |x, block| block.forward(x))
     }
 
+    /// With the first convolution fixed, as in detectors that start from a classifier; the norms' own setting stays.
+    pub fn with_frozen_stem(mut self) -> Self {
+        self.conv1.weight = self.conv1.weight.set_require_grad(false);
+        self
+    }
+
     /// Scores of the classes `[B, classes]` from C5, if there is a classifier.
     pub fn classify(&self, maps: &ResNetMaps) -> Option<Tensor<2>> {
         let [b, c, h, w] = maps.c5.dims();

@@ -1,0 +1,142 @@
+//! Maps of the image: backbone and neck.
+
+use burn::module::Module;
+use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
+use burn::tensor::{Device, Tensor};
+use groundling_nn::layers::{Convolution, ConvolutionConfig, PrepareInference};
+use groundling_nn::resnet::ResNet;
+use groundling_nn::swin::Swin;
+
+use super::config::{BackboneConfig, FocusDetrConfig};
+use crate::contract::ConfigError;
+use crate::scalablevit::{ScalableVit, TooSmall};
+
+/// What makes maps of the image.
+// There is one, and burn's modules cannot be boxed.
+#[allow(clippy::large_enum_variant)]
+#[derive(Module, Debug)]
+pub enum Backbone {
+    /// With frozen norms.
+    ResNet(ResNet),
+    /// Of any size.
+    Swin(Swin),
+    /// Of any size.
+    ScalableVit(ScalableVit),
+}
+
+impl BackboneConfig {
+    /// The module with random weights; of a ResNet the first convolution is frozen.
+    ///
+    /// # Errors
+    /// If the configuration contradicts itself.
+    ///
+    /// # Panics
+    /// As the backbone's own `init`.
+    pub fn init(&self, device: &Device) -> Result<Backbone, ConfigError> {
+        Ok(match self {
+            Self::ResNet(config) => Backbone::ResNet(config.init(device).with_frozen_stem()),
+            Self::Swin(config) => Backbone::Swin(config.init(device)),
+            Self::ScalableVit(config) => Backbone::ScalableVit(config.init(device)?),
+        })
+    }
+}
+
+impl Backbone {
+    /// Maps of stride 8, 16 and 32, sizes rounded up.
+    ///
+    /// # Shapes
+    /// - `image` `[B, 3, H, W]`, normalised
+    ///
+    /// # Errors
+    /// If a ScalableViT cannot take an image as small as this.
+    pub fn forward(&self, image: Tensor<4>) -> Result<[Tensor<4>; 3], TooSmall> {
+        Ok(match self {
+            Self::ResNet(net) => {
+                let maps = net.forward(image);
+                [maps.c3, maps.c4, maps.c5]
+            }
+            Self::Swin(net) => {
+                let [_, c3, c4, c5] = net.forward(image);
+                [c3, c4, c5]
+            }
+            Self::ScalableVit(net) => {
+                let [_, c3, c4, c5] = net.forward(image)?;
+                [c3, c4, c5]
+            }
+        })
+    }
+}
+
+impl PrepareInference for Backbone {
+    fn prepare_inference(&mut self) {
+        match self {
+            Self::ResNet(net) => net.prepare_inference(),
+            Self::Swin(net) => net.prepare_inference(),
+            Self::ScalableVit(net) => net.prepare_inference(),
+        }
+    }
+}
+
+/// Brings all levels to one width, and makes the coarsest.
+#[derive(Module, Debug)]
+pub struct Neck {
+    /// Of stride 8, 16, 32, 64; the last reads the backbone's last map.
+    pub levels: Vec<Projection>,
+}
+
+/// A convolution and a norm of groups of channels.
+#[derive(Module, Debug)]
+pub struct Projection {
+    /// 1 x 1, or 3 x 3 with stride 2.
+    pub conv: Convolution,
+    /// Over groups of channels and the whole map, padding too.
+    pub norm: GroupNorm,
+}
+
+impl Neck {
+    pub(super) fn new(config: &FocusDetrConfig, device: &Device) -> Self {
+        let [c3, c4, c5] = config.backbone.channels();
+        let projection = |inputs: usize, kernel: usize, stride: usize| {
+            let conv = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(inputs, config.width, kernel) };
+            let mut conv = conv.with_stride(stride).init(device);
+            let area = kernel * kernel;
+            conv.weight = Initializer::XavierUniform { gain: 1.0 }.init_with(
+                [config.width, inputs, kernel, kernel],
+                Some(inputs * area),
+                Some(config.width * area),
+                device,
+            );
+            Projection { conv, norm: GroupNormConfig::new(config.neck_groups, config.width).init(device) }
+        };
+        Self { levels: vec![projection(c3, 1, 1), projection(c4, 1, 1), projection(c5, 1, 1), projection(c5, 3, 2)] }
+    }
+
+    /// Maps `[B, C, H, W]` of stride 8, 16, 32 and 64.
+    ///
+    /// # Panics
+    /// If channels disagree.
+    pub fn forward(&self, maps: [Tensor<4>; 3]) -> Vec<Tensor<4>> {
+        let [c3, c4, c5] = maps;
+        let inputs = [c3, c4, c5.clone(), c5];
+        let through = |(level, map): (&Projection, Tensor<4>)| level.norm.forward(level.conv.forward(map));
+        self.levels.iter().zip(inputs).map(through).collect()
+    }
+}
+
+impl PrepareInference for Neck {
+    fn prepare_inference(&mut self) {
+        self.levels.iter_mut().for_each(|level| level.conv.prepare_inference());
+    }
+}
+
+/// Tokens of all levels one after the other, `[B, N, C]`, and rows and columns of each level.
+pub fn tokens(maps: Vec<Tensor<4>>) -> (Tensor<3>, Vec<[usize; 2]>) {
+    let mut sizes = Vec::with_capacity(maps.len());
+    let level = |map: Tensor<4>| {
+        let [b, c, height, width] = map.dims();
+        sizes.push([height, width]);
+        map.reshape([b, c, height * width]).swap_dims(1, 2)
+    };
+    let levels = maps.into_iter().map(level).collect();
+    (Tensor::cat(levels, 1), sizes)
+}

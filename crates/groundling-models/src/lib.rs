@@ -5,6 +5,11 @@
 //! | [`contract`] | what every system takes and gives |
 //! | [`catalog`] | every model that can be named |
 //! | [`scanformer`] | reads a picture from coarse to fine |
+//! | [`transvg`] | one encoder over phrase and picture, and a token that answers |
+//! | [`vltvg`] | verifies picture against phrase, then asks in six stages |
+//! | [`qrnet`] | a picture encoder that the phrase steers |
+//! | [`attbalance`] | losses on where the answering token of the last three looks |
+//! | [`bases`] | what the last three share |
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -26,6 +31,11 @@
 //! Dimension key: `B` batch, `H` height, `W` width, `L` phrase tokens, `D` model width, `G` heads, `E` = D / G, `F` feed-forward width,
 //! `N` patches of a level or predictions.
 
+pub mod attbalance;
+pub mod bases;
 pub mod catalog;
 pub mod contract;
+pub mod qrnet;
 pub mod scanformer;
+pub mod transvg;
+pub mod vltvg;

@@ -123,21 +123,20 @@ fn bases() -> Vec<ModelSpec> {
         parameters: parameters as usize,
         dense_flops,
     };
-    let transvg = |name, preset, config, about, sizes| {
-        spec(TRANSVG, name, preset, AnyConfig::TransVg(config), about, sizes)
-    };
+    let transvg =
+        |name, preset, config, about, sizes| spec(TRANSVG, name, preset, AnyConfig::TransVg(config), about, sizes);
     let vltvg = |name, preset, config, about, sizes| spec(VLTVG, name, preset, AnyConfig::Vltvg(config), about, sizes);
     let qrnet = |name, preset, config, about, sizes| spec(QRNET, name, preset, AnyConfig::QrNet(config), about, sizes);
     let of_paper = "the size of the paper; reads weights of its authors";
     vec![
-        transvg("transvg-tiny", "tiny", TransVgConfig::tiny(), TINY, [1, 1]),
-        transvg("transvg-r50", "r50", TransVgConfig::r50(), of_paper, [1, 1]),
-        transvg("transvg-r101", "r101", TransVgConfig::r101(), of_paper, [1, 1]),
-        vltvg("vltvg-tiny", "tiny", VltvgConfig::tiny(), TINY, [1, 1]),
-        vltvg("vltvg-r50", "r50", VltvgConfig::r50(), of_paper, [1, 1]),
-        vltvg("vltvg-r101", "r101", VltvgConfig::r101(), of_paper, [1, 1]),
-        qrnet("qrnet-tiny", "tiny", QrNetConfig::tiny(), TINY, [1, 1]),
-        qrnet("qrnet-swin-s", "swin_s", QrNetConfig::swin_s(), of_paper, [1, 1]),
+        transvg("transvg-tiny", "tiny", TransVgConfig::tiny(), TINY, [1_247_068, 51_979_904]),
+        transvg("transvg-r50", "r50", TransVgConfig::r50(), of_paper, [149_261_508, 83_875_829_760]),
+        transvg("transvg-r101", "r101", TransVgConfig::r101(), of_paper, [168_305_860, 144_483_522_560]),
+        vltvg("vltvg-tiny", "tiny", VltvgConfig::tiny(), TINY, [1_302_222, 46_695_488]),
+        vltvg("vltvg-r50", "r50", VltvgConfig::r50(), of_paper, [151_592_902, 77_691_389_952]),
+        vltvg("vltvg-r101", "r101", VltvgConfig::r101(), of_paper, [170_637_254, 138_299_082_752]),
+        qrnet("qrnet-tiny", "tiny", QrNetConfig::tiny(), TINY, [1_339_854, 24_075_372]),
+        qrnet("qrnet-swin-s", "swin_s", QrNetConfig::swin_s(), of_paper, [272_136_366, 161_506_577_404]),
     ]
 }
 

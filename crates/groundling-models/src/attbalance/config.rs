@@ -139,8 +139,7 @@ impl AttBalance {
                 return bad(field, share.to_string(), "0 to 1");
             }
         }
-        for (field, weight) in
-            [("alpha_ar", Some(self.alpha_ar)), ("alpha_1", self.alpha_1), ("alpha_g", self.alpha_g)]
+        for (field, weight) in [("alpha_ar", Some(self.alpha_ar)), ("alpha_1", self.alpha_1), ("alpha_g", self.alpha_g)]
         {
             if weight.is_some_and(|weight| !(weight.is_finite() && weight >= 0.0)) {
                 return bad(field, format!("{weight:?}"), "at least 0");

@@ -79,6 +79,8 @@ mod tests {
             }
         }
         let everything = vec![true; 63];
-        assert!(!box_mask(BoxCxcywh::new(0.5, 0.5, 1.0, 1.0), [7, 9], Some(&everything), MaskRule::Overlap).contains(&true));
+        assert!(
+            !box_mask(BoxCxcywh::new(0.5, 0.5, 1.0, 1.0), [7, 9], Some(&everything), MaskRule::Overlap).contains(&true)
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The losses of a step of training.
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use groundling_core::BoxCxcywh;
+use groundling_core::{BoxCxcywh, BoxXyxy, Unit};
 use groundling_nn::losses::{Denominator, box_l1, giou};
 
 use super::{AttBalance, Attended, BoxRatio, Maps, Rho, box_mask};
@@ -98,8 +98,10 @@ impl Step<'_> {
             Rho::Off => vec![1.0; layers],
             _ => relative(&rho),
         };
-        let layer_weights: Vec<f64> =
-            layer_weights.into_iter().map(|weight| config.rho_floor.map_or(weight, |floor| weight.max(floor))).collect();
+        let layer_weights: Vec<f64> = layer_weights
+            .into_iter()
+            .map(|weight| config.rho_floor.map_or(weight, |floor| weight.max(floor)))
+            .collect();
         let weights = vector(layer_weights.iter().map(|&weight| weight as f32), &device);
         let over_layers = |values: Tensor<2>| -> Tensor<1> { values.sum_dim(0).squeeze_dim(0) };
         let l_rac = over_layers(rac.clone() * weights.unsqueeze_dim::<2>(1));
@@ -175,27 +177,21 @@ impl Step<'_> {
         vector(rows.map(|row| row.iter().filter(|&&hidden| !hidden).count().max(1) as f32), device)
     }
 
-    /// IoU of the last stage with the truth.
+    /// IoU of the last stage with the truth as TransVG evaluates it: the part of the prediction on the canvas.
     fn iou(&self) -> Vec<f64> {
         let [stages, b, _] = self.attended.boxes.dims();
         let last = self.attended.boxes.clone().detach().narrow(0, stages - 1, 1).reshape([b * 4]);
         let values: Vec<f64> = last.into_data().iter::<f32>().map(f64::from).collect();
         let of = |(values, truth): (&[f64], &SampleTruth)| {
-            let found = BoxCxcywh::new(values[0], values[1], values[2], values[3]);
-            truth.bbox.map_or(0.0, |bbox| found.to_xyxy().iou(bbox.to_xyxy()))
+            let found = BoxCxcywh::<Unit>::new(values[0], values[1], values[2], values[3]).to_xyxy();
+            let [left, top, right, bottom] = found.to_array().map(|corner| corner.clamp(0.0, 1.0));
+            truth.bbox.map_or(0.0, |bbox| BoxXyxy::new(left, top, right, bottom).iou(bbox.to_xyxy()))
         };
         values.chunks_exact(4).zip(self.truths).map(of).collect()
     }
 
     /// Correlations of the layers.
-    fn rho(
-        &self,
-        config: &AttBalance,
-        maps: &Maps,
-        iou: &[f64],
-        lives: &[bool],
-        smoothed: &mut Smoothed,
-    ) -> Vec<f64> {
+    fn rho(&self, config: &AttBalance, maps: &Maps, iou: &[f64], lives: &[bool], smoothed: &mut Smoothed) -> Vec<f64> {
         if let Rho::Fixed(list) = &config.rho {
             return list.clone();
         }

@@ -52,9 +52,8 @@ impl TraceOf<'_> {
     /// The trace of one pair.
     pub(crate) fn trace(&self, found: Vec<Attention>) -> Trace {
         let tokens: usize = self.grids.iter().map(|[rows, columns]| rows * columns).sum();
-        let host = |values: Tensor<2>| -> Vec<f32> {
-            values.narrow(1, self.skip, tokens).into_data().iter::<f32>().collect()
-        };
+        let host =
+            |values: Tensor<2>| -> Vec<f32> { values.narrow(1, self.skip, tokens).into_data().iter::<f32>().collect() };
         let valid = match found.first().and_then(|first| first.padding.clone()) {
             Some(padding) => host(padding.float()).into_iter().map(|hidden| hidden == 0.0).collect(),
             None => vec![true; tokens],

@@ -47,8 +47,7 @@ pub(crate) fn check_bert(bert: &BertConfig, max_text: usize) -> Result<(), Confi
         ("bert.positions", bert.positions, max_text),
         ("bert.token_types", bert.token_types, 1),
     ])?;
-    let bad =
-        |field, found: String, expected: &str| Err(ConfigError { field, found, expected: expected.to_owned() });
+    let bad = |field, found: String, expected: &str| Err(ConfigError { field, found, expected: expected.to_owned() });
     if bert.heads == 0 || !bert.width.is_multiple_of(bert.heads) {
         return bad("bert.heads", bert.heads.to_string(), "a divisor of the width");
     }
@@ -83,7 +82,11 @@ pub(crate) fn check_backbone(backbone: &ResNetConfig, image_size: usize) -> Resu
     }
     let stride = stride(backbone);
     if !image_size.is_multiple_of(stride) {
-        return bad("image_size", image_size.to_string(), format!("a multiple of {stride}, the stride of the backbone"));
+        return bad(
+            "image_size",
+            image_size.to_string(),
+            format!("a multiple of {stride}, the stride of the backbone"),
+        );
     }
     Ok(())
 }

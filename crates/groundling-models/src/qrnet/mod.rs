@@ -134,13 +134,7 @@ impl QrNet {
         Words { tokens: Masked { tokens: self.text_proj.forward(last), padding: words.padding }, whole }
     }
 
-    fn boxes<O: Look>(
-        &self,
-        canvases: Tensor<4>,
-        contents: &[ContentRect],
-        words: &Words,
-        look: &mut O,
-    ) -> Tensor<2> {
+    fn boxes<O: Look>(&self, canvases: Tensor<4>, contents: &[ContentRect], words: &Words, look: &mut O) -> Tensor<2> {
         let device = canvases.device();
         let maps = self.visual.forward(canvases, &words.whole, look);
         let scales = self.scale_embed.val();

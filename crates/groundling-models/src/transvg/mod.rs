@@ -26,8 +26,8 @@ use groundling_nn::layers::{Dense, PrepareInference};
 pub use config::TransVgConfig;
 pub use weights::{BERT_KEYS, DETR_KEYS, OFFICIAL_KEYS};
 
-pub use crate::bases::Criterion;
 use crate::attbalance::{Attended, Attentive};
+pub use crate::bases::Criterion;
 use crate::bases::{
     Blind, Cells, DetrVisual, DetrVisualConfig, Fusion, FusionConfig, Look, Masked, ScoresOf, TraceOf, answer,
     box_losses, check_options, encode,

@@ -68,7 +68,11 @@ impl Decoder {
             let asks = state.clone() + visual.clone();
             look.see("word_attn.probs.{}", index, || {
                 let tokens = words.tokens.clone();
-                stage.word_attn.forward_with_map(asks.clone(), tokens.clone(), tokens, words.bias()).weights.squeeze_dim::<3>(2)
+                stage
+                    .word_attn
+                    .forward_with_map(asks.clone(), tokens.clone(), tokens, words.bias())
+                    .weights
+                    .squeeze_dim::<3>(2)
             });
             let text = stage.word_attn.forward(asks, words.tokens.clone(), words.tokens.clone(), words.bias());
             let asks = stage.norm[0].forward(text) + textual.clone();

@@ -53,8 +53,7 @@ impl Verification {
         let bias = self.places(placed.clone(), cells);
         look.see("img2img_probs", 0, || {
             let [b, g, n, l] = bias.pair.as_ref().expect("places are a pair bias").dims();
-            let attended =
-                self.img2img_attn.forward_with_map(placed.clone(), placed.clone(), x.clone(), bias.clone());
+            let attended = self.img2img_attn.forward_with_map(placed.clone(), placed.clone(), x.clone(), bias.clone());
             attended.weights.reshape([b * g, n, l])
         });
         let context = self.img2img_attn.forward(placed.clone(), placed, x.clone(), bias);

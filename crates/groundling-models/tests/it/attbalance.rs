@@ -30,7 +30,13 @@ fn logits(name: &str, span: f64, device: &Device) -> Tensor<4> {
 fn padding() -> Vec<bool> {
     let fine = |cell: usize| cell % 4 >= 2;
     let coarse = |cell: usize| cell % 2 >= 1;
-    (0..4).flat_map(|sample| (0..16).map(move |cell| sample == 1 && fine(cell)).chain((0..4).map(move |cell| sample == 1 && coarse(cell)))).collect()
+    (0..4)
+        .flat_map(|sample| {
+            (0..16)
+                .map(move |cell| sample == 1 && fine(cell))
+                .chain((0..4).map(move |cell| sample == 1 && coarse(cell)))
+        })
+        .collect()
 }
 
 fn attended(logits: Tensor<4>, device: &Device) -> Attended {
@@ -40,7 +46,7 @@ fn attended(logits: Tensor<4>, device: &Device) -> Attended {
 
 fn truths() -> Vec<SampleTruth> {
     let truth = |bbox| SampleTruth { bbox: Some(bbox), ..SampleTruth::default() };
-    let boxes = [(0.3, 0.4, 0.3, 0.5), (0.2, 0.5, 0.2, 0.2), (0.7, 0.6, 0.5, 0.3), (0.5, 0.5, 0.9, 0.9)];
+    let boxes = [(0.3, 0.4, 0.3, 0.5), (0.2, 0.5, 0.2, 0.2), (0.7, 0.6, 0.5, 0.3), (0.4, 0.4, 0.6, 0.6)];
     boxes.into_iter().map(|(x, y, w, h)| truth(BoxCxcywh::new(x, y, w, h))).collect()
 }
 
@@ -144,7 +150,7 @@ fn layers_weigh_by_how_they_differ() {
     assert!((relative(&[0.9, -0.8, 0.7, 0.85]).iter().sum::<f64>() - 4.0).abs() < 1e-12);
     let (one, two) = (relative(&[0.1, 0.5]), relative(&[0.3, 0.7]));
     assert!(one.iter().zip(two).all(|(a, b)| (a - b).abs() < 1e-12));
-    let device = Device::flex();
+    let device = Device::flex().autodiff();
     let student = attended(logits("logits", 4.0, &device), &device);
     let with = |rho: Rho| losses(&student, None, &AttBalance { rho, ..AttBalance::default() });
     assert_eq!(total(&with(Rho::Fixed(vec![0.4; 3]))), total(&with(Rho::Off)));
@@ -155,7 +161,14 @@ fn layers_weigh_by_how_they_differ() {
     // Smoothing begins with what was measured first and follows slowly.
     let (truths, shares) = (truths(), [1.0; 4]);
     let mut smoothed = Smoothed(Some(vec![1.0; 3]));
-    let step = Step { attended: &student, teacher: None, truths: &truths, content_shares: &shares, box_weights: [1.0; 2], correlate: &correlate };
+    let step = Step {
+        attended: &student,
+        teacher: None,
+        truths: &truths,
+        content_shares: &shares,
+        box_weights: [1.0; 2],
+        correlate: &correlate,
+    };
     let measured = step.losses(&AttBalance::default(), &mut Smoothed::default()).rho;
     let found = step.losses(&AttBalance { rho: Rho::Ema, ..AttBalance::default() }, &mut smoothed).rho;
     for (found, measured) in found.iter().zip(&measured) {
@@ -184,7 +197,8 @@ fn weights_of_samples_are_bounded_constants() {
         let grads = balanced.total.backward();
         array(logits.grad(&grads).unwrap()).data
     };
-    let alone = losses(&student, None, &AttBalance { alpha_1: Some(0.0), alpha_g: Some(0.0), use_dat: false, ..base.clone() });
+    let alone =
+        losses(&student, None, &AttBalance { alpha_1: Some(0.0), alpha_g: Some(0.0), use_dat: false, ..base.clone() });
     let (with, without) = (gradient(&balanced), gradient(&alone));
     assert!(with.iter().zip(&without).all(|(a, b)| (a - b).abs() < 1e-7));
     let through = losses(&student, None, &AttBalance { difficulty_gradient: true, ..base });
@@ -208,7 +222,14 @@ fn samples_without_cells_or_boxes_are_left_out() {
     let student = attended(logits, &device);
     let mut fewer = truths();
     fewer[0].bbox = None;
-    let step = Step { attended: &student, teacher: None, truths: &fewer, content_shares: &[1.0; 4], box_weights: [1.0; 2], correlate: &correlate };
+    let step = Step {
+        attended: &student,
+        teacher: None,
+        truths: &fewer,
+        content_shares: &[1.0; 4],
+        box_weights: [1.0; 2],
+        correlate: &correlate,
+    };
     let balanced = step.losses(&AttBalance::default(), &mut Smoothed::default());
     assert!(total(&balanced).is_finite());
     let grads = balanced.total.backward();

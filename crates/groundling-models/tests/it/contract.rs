@@ -106,21 +106,6 @@ fn same(one: &[Grounded], two: &[Grounded], tolerance: f64, what: &str) {
 }
 
 #[test]
-fn zz_sizes() {
-    for spec in catalog::all() {
-        let parameters = spec.config.parameters(&Device::flex()).unwrap();
-        let count: usize = parameters.iter().map(|info| info.shape.iter().product::<usize>()).sum();
-        let dense = match &spec.config {
-            AnyConfig::TransVg(config) => config.dense_flops(11),
-            AnyConfig::Vltvg(config) => config.dense_flops(11),
-            AnyConfig::QrNet(config) => config.dense_flops(11),
-            _ => 0,
-        };
-        println!("SIZE {} {count} {dense}", spec.name);
-    }
-}
-
-#[test]
 fn the_catalogue_is_what_it_says() {
     let all = catalog::all();
     assert!(all.len() >= 3, "the catalogue shrank");
@@ -207,6 +192,36 @@ fn rearranged_weights_answer_alike() {
         let before = ground(&model, &GroundOptions::default());
         model.prepare_inference();
         same(&ground(&model, &GroundOptions::default()), &before, 1e-5, name);
+    }
+    for_each_small!(check);
+}
+
+#[test]
+fn attention_is_given_to_those_who_ask() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let model: M = model(config, &Device::flex());
+        let plain = ground(&model, &GroundOptions::default());
+        let traced = ground(&model, &GroundOptions { attention: true, ..GroundOptions::default() });
+        same(&traced, &plain, 1e-6, name);
+        assert!(plain.iter().all(|grounded| grounded.trace.is_none()), "{name}");
+        for grounded in traced {
+            // One or the other, whichever the system has.
+            let by_level = grounded.levels.iter().all(|level| level.attention.is_some());
+            assert!(grounded.trace.is_some() != (by_level && !grounded.levels.is_empty()), "{name}");
+            let Some(trace) = grounded.trace else { continue };
+            let tokens: usize = trace.grids.iter().map(|[rows, columns]| rows * columns).sum();
+            assert!(trace.valid.len() == tokens && trace.valid.contains(&true) && !trace.layers.is_empty(), "{name}");
+            for (index, layer) in trace.layers.iter().enumerate() {
+                let map = trace.map(index).unwrap();
+                assert!((map.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{name}");
+                assert!(layer.weights.iter().sum::<f32>() < 1.0 + 1e-5, "{name}");
+                for token in 0..tokens {
+                    let hidden = layer.weights[token] == 0.0 && map[token] == 0.0;
+                    assert!(layer.logits[token].is_finite() && (trace.valid[token] || hidden), "{name}");
+                }
+            }
+            assert!(trace.map(trace.layers.len()).is_none(), "{name}");
+        }
     }
     for_each_small!(check);
 }

@@ -4,7 +4,8 @@ use burn::tensor::{Device, Tensor};
 use groundling_core::{BoxCxcywh, Unit};
 use groundling_eval::correlation::spearman;
 use groundling_models::attbalance::{
-    AttBalance, Attended, Attentive, Balanced, Domain, MaskRule, Rho, Smoothed, Step, box_mask, content_shares, relative,
+    AttBalance, Attended, Attentive, Balanced, Domain, MaskRule, Rho, Smoothed, Step, box_mask, content_shares,
+    relative,
 };
 use groundling_models::{qrnet, transvg, vltvg};
 use groundling_nn::checkpoint::Rule;

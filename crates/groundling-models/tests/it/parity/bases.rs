@@ -260,7 +260,8 @@ pub(super) fn contents(pad_mask: &Array) -> Vec<ContentRect> {
         let shown: Vec<(usize, usize)> =
             (0..h * w).filter(|&index| mask[index] == 0.0).map(|index| (index / w, index % w)).collect();
         let range = |values: &mut dyn Iterator<Item = usize>| -> (u32, u32) {
-            let (least, most) = values.fold((usize::MAX, 0), |(least, most), value| (least.min(value), most.max(value)));
+            let (least, most) =
+                values.fold((usize::MAX, 0), |(least, most), value| (least.min(value), most.max(value)));
             (least as u32, (most + 1 - least) as u32)
         };
         let (top, height) = range(&mut shown.iter().map(|place| place.0));
@@ -319,7 +320,8 @@ impl<'a> Recorder<'a> {
         for (name, layers) in &self.layers {
             let mut shape = vec![layers.len()];
             shape.extend(&layers[0].shape);
-            report.check(name, &Array::new(shape, layers.iter().flat_map(|layer| layer.data.iter().copied()).collect()));
+            report
+                .check(name, &Array::new(shape, layers.iter().flat_map(|layer| layer.data.iter().copied()).collect()));
         }
     }
 
@@ -369,7 +371,8 @@ impl Look for Recorder<'_> {
     fn attention(&mut self, layer: usize, attention: impl FnOnce() -> Attention) {
         assert_eq!(layer, self.attention.len());
         let Attention { scores, padding } = attention();
-        self.attention.push(Attention { scores: scores.without_autodiff(), padding: padding.map(|p| p.without_autodiff()) });
+        self.attention
+            .push(Attention { scores: scores.without_autodiff(), padding: padding.map(|p| p.without_autodiff()) });
     }
 }
 

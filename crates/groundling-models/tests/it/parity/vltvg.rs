@@ -4,7 +4,9 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use groundling_models::bases::{Cells, Seen};
 use groundling_models::contract::{GroundOptions, System};
-use groundling_models::vltvg::{Criterion, DECODER_KEYS, Decoder, DecoderConfig, OFFICIAL_KEYS, Vltvg, VltvgConfig, Words};
+use groundling_models::vltvg::{
+    Criterion, DECODER_KEYS, Decoder, DecoderConfig, OFFICIAL_KEYS, Vltvg, VltvgConfig, Words,
+};
 use groundling_nn::checkpoint::{Rule, rename, within};
 use groundling_nn::position::SinePosition2d;
 use groundling_testkit::{Array, Case, Folder};
@@ -232,11 +234,8 @@ fn decoder() {
         let padding = Tensor::<3, Bool>::from_data(TensorData::new(cells.padding.clone(), [b, side, side]), &device);
         let position = SinePosition2d { features: stated.dim / 2, ..SinePosition2d::DETR }.forward(padding.clone());
         let position = position.reshape([b, stated.dim, side * side]).swap_dims(1, 2);
-        let seen = Seen {
-            tokens: image.clone().swap_dims(0, 1),
-            padding: Some(padding.reshape([b, side * side])),
-            position,
-        };
+        let seen =
+            Seen { tokens: image.clone().swap_dims(0, 1), padding: Some(padding.reshape([b, side * side])), position };
         let word_padding = TensorData::new(hidden("word_pad"), [b, stated.text_len]);
         let words_seen =
             Words { tokens: words.clone().swap_dims(0, 1), padding: Some(Tensor::from_data(word_padding, &device)) };

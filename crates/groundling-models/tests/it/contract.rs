@@ -215,9 +215,9 @@ fn attention_is_given_to_those_who_ask() {
                 let map = trace.map(index).unwrap();
                 assert!((map.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{name}");
                 assert!(layer.weights.iter().sum::<f32>() < 1.0 + 1e-5, "{name}");
-                for token in 0..tokens {
-                    let hidden = layer.weights[token] == 0.0 && map[token] == 0.0;
-                    assert!(layer.logits[token].is_finite() && (trace.valid[token] || hidden), "{name}");
+                let values = layer.logits.iter().zip(&layer.weights).zip(map);
+                for (&valid, ((logit, &weight), value)) in trace.valid.iter().zip(values) {
+                    assert!(logit.is_finite() && (valid || (weight == 0.0 && value == 0.0)), "{name}");
                 }
             }
             assert!(trace.map(trace.layers.len()).is_none(), "{name}");

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, activation};
 use groundling_core::ContentRect;
 use groundling_models::bases::{Attention, Look};
-use groundling_models::contract::{Batch, SampleTruth};
+use groundling_models::contract::{Batch, SampleTruth, System};
 use groundling_nn::bert::BertConfig;
 use groundling_nn::checkpoint::{Checkpoint, Rule, StoredTensor, destinations, gradients, load_into};
 use groundling_nn::losses::{Denominator, corners, iou};
@@ -197,11 +197,7 @@ pub(super) fn check_keys<M: Module>(case: &Case, keys: &Keys, module: M, table: 
     let shapes: BTreeMap<String, Vec<usize>> =
         listed.iter().map(|(key, line)| (key.clone(), line.shape.clone())).collect();
     assert_eq!(known, shapes, "{}", case.name());
-    let tensors = shapes.into_iter().map(|(key, shape)| {
-        let count = shape.iter().product();
-        (key, StoredTensor::from_fn(shape, move || vec![0.0; count]))
-    });
-    let plan = groundling_nn::checkpoint::plan(&module, &Checkpoint::from_tensors(tensors), table).unwrap();
+    let plan = groundling_nn::checkpoint::plan(&module, &blank(shapes), table).unwrap();
     assert!(plan.report().is_complete() && plan.report().kept.is_empty(), "{}", plan.report());
     let trained = trainable(&module);
     for (key, line) in &listed {
@@ -458,4 +454,31 @@ pub(super) fn with_least_limits(case: &Case, share: f64) -> Case {
 pub(super) fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A checkpoint of these names; what stands in it does not matter.
+pub(super) fn blank(keys: impl IntoIterator<Item = (String, Vec<usize>)>) -> Checkpoint {
+    Checkpoint::from_tensors(keys.into_iter().map(|(key, shape)| {
+        let count = shape.iter().product();
+        (key, StoredTensor::from_fn(shape, move || vec![0.0; count]))
+    }))
+}
+
+/// Checks that a layout takes everything of a checkpoint, and that it leaves alone what begins with one of these names and nothing else.
+pub(super) fn check_layout<M: System>(model: &M, layout: &str, checkpoint: &Checkpoint, kept: &[&str]) {
+    let rules = M::layouts(model.config()).into_iter().find(|known| known.name == layout).unwrap().rules;
+    let plan = groundling_nn::checkpoint::plan(model, checkpoint, &rules).unwrap();
+    let report = plan.report();
+    assert!(report.is_complete() && report.loaded > 0, "{layout}: {report}");
+    for info in groundling_nn::checkpoint::parameters(model) {
+        let stays = report.kept.iter().any(|(name, _)| *name == info.name);
+        assert_eq!(stays, kept.iter().any(|part| info.name.starts_with(part)), "{layout}: {}", info.name);
+    }
+}
+
+/// The names of a part of a checkpoint behind another prefix.
+pub(super) fn part(keys: &Keys, from: &str, to: &str) -> Keys {
+    let renamed =
+        keys.iter().filter_map(|(key, shape)| Some((format!("{to}{}", key.strip_prefix(from)?), shape.clone())));
+    renamed.collect()
 }

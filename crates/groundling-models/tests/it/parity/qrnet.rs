@@ -162,6 +162,27 @@ fn names_of_checkpoints() {
     assert_eq!((keys.len(), (elements + 50_000) / 100_000), (718, 2734));
 }
 
+/// What training starts from.
+#[test]
+fn other_checkpoints() {
+    let config = QrNetConfig::tiny();
+    let model = QrNet::new(&config, &Device::flex()).unwrap();
+    let keys = keys(&config);
+    let mut detector = bases::part(&keys, "visumodel.backbone.", "backbone.");
+    detector.retain(|(key, _)| !key.contains(".qdatt."));
+    detector.extend(bases::part(&keys, "visumodel.neck.lateral_convs.", "neck.lateral_convs."));
+    detector.extend(bases::part(&keys, "visumodel.rpn_head.", "rpn_head."));
+    for name in ["neck.fpn_convs.0.conv.bias", "roi_head.bbox_head.0.fc_cls.bias"] {
+        detector.push((name.to_owned(), vec![8]));
+    }
+    let new = ["text", "fusion.", "visu_proj.", "scale_embed", "visual.gates.", "visual.down."];
+    bases::check_layout(&model, "mask-rcnn", &bases::blank(detector), &new);
+    let bert = bases::part(&keys, "textmodel.bert.", "bert.");
+    let new = ["visual.", "fusion.", "visu_proj.", "scale_embed", "text_proj."];
+    bases::check_layout(&model, "bert", &bases::blank(bert), &new);
+    bases::check_layout(&model, "official", &bases::blank(keys), &[]);
+}
+
 #[test]
 fn model_and_gradients() {
     let _alone = bases::alone();

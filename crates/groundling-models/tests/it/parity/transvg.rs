@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use groundling_models::contract::{GroundOptions, System};
 use groundling_models::transvg::{Criterion, OFFICIAL_KEYS, TransVg, TransVgConfig};
+use groundling_nn::checkpoint::{Checkpoint, load_into};
 use groundling_testkit::{Case, Folder};
 use serde::Deserialize;
 
@@ -153,4 +154,40 @@ fn pairs_answer_alike(model: TransVg, batch: &groundling_models::contract::Batch
             assert!(of.weights.iter().sum::<f32>() < 1.0);
         }
     }
+}
+
+/// What training starts from, and checkpoints with something missing.
+#[test]
+fn other_checkpoints() {
+    let config = TransVgConfig::tiny();
+    let model = TransVg::new(&config, &Device::flex()).unwrap();
+    let keys = keys(&config);
+    let mut detr = bases::part(&keys, "visumodel.backbone.", "backbone.");
+    detr.extend(bases::part(&keys, "visumodel.input_proj.", "input_proj."));
+    detr.extend(bases::part(&keys, "visumodel.transformer.", "transformer."));
+    for name in
+        ["transformer.decoder.norm.weight", "query_embed.weight", "class_embed.bias", "bbox_embed.layers.0.bias"]
+    {
+        detr.push((name.to_owned(), vec![8]));
+    }
+    bases::check_layout(&model, "detr", &bases::blank(detr), &["text", "fusion.", "visu_proj."]);
+    for prefix in ["bert.", ""] {
+        let mut bert = bases::part(&keys, "textmodel.bert.", prefix);
+        bert.push(("cls.predictions.bias".to_owned(), vec![8]));
+        bases::check_layout(&model, "bert", &bases::blank(bert), &["visual.", "fusion.", "visu_proj.", "text_proj."]);
+    }
+    bases::check_layout(&model, "official", &bases::blank(keys.clone()), &[]);
+
+    let lost = "vl_transformer.encoder.layers.1.linear2.weight";
+    let rest = bases::blank(keys.iter().filter(|(key, _)| key != lost).cloned());
+    let load = |checkpoint: &Checkpoint| {
+        let model = TransVg::new(&config, &Device::flex()).unwrap();
+        load_into(model, checkpoint, OFFICIAL_KEYS).err().unwrap().to_string()
+    };
+    assert!(load(&rest).contains("fusion.encoder.layers.1.linear2.weight"), "{}", load(&rest));
+    let longer = bases::blank(keys.into_iter().map(|(key, mut shape)| {
+        shape[0] += usize::from(key == "vl_pos_embed.weight");
+        (key, shape)
+    }));
+    assert!(load(&longer).contains("vl_pos_embed.weight"), "{}", load(&longer));
 }

@@ -120,6 +120,21 @@ fn names_of_checkpoints() {
     assert_eq!((keys(&VltvgConfig::r50()).len(), keys(&VltvgConfig::r101()).len()), (682, 937));
 }
 
+/// What training starts from.
+#[test]
+fn other_checkpoints() {
+    let config = VltvgConfig::tiny();
+    let model = Vltvg::new(&config, &Device::flex()).unwrap();
+    let keys = keys(&config);
+    let mut detr = bases::part(&keys, "backbone.", "backbone.");
+    detr.extend(bases::part(&keys, "input_proj.", "input_proj."));
+    detr.extend(bases::part(&keys, "trans_encoder.", "transformer."));
+    bases::check_layout(&model, "detr", &bases::blank(detr), &["text", "decoder.", "bbox."]);
+    let bert = bases::part(&keys, "bert.", "bert.");
+    bases::check_layout(&model, "bert", &bases::blank(bert), &["visual.", "decoder.", "bbox.", "text_proj."]);
+    bases::check_layout(&model, "official", &bases::blank(keys), &[]);
+}
+
 /// Beginnings or names of what the reference has with tokens first.
 const SEQUENCES: &[&str] =
     &["trans_encoder.", "img2text", "img2textcond", "img2img", "text_embed", "img_embed", "disc_feature", "stage."];

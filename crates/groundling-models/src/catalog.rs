@@ -6,7 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::contract::{ConfigError, InputSpec, System};
 use crate::dmmi::{Dmmi, DmmiConfig};
+use crate::qrnet::{QrNet, QrNetConfig};
 use crate::scanformer::{ScanFormer, ScanFormerConfig};
+use crate::transvg::{TransVg, TransVgConfig};
+use crate::vltvg::{Vltvg, VltvgConfig};
 
 /// A model of the catalogue.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +57,27 @@ const DMMI: Paper = Paper {
     licence: "MIT OR Apache-2.0",
 };
 
+const TRANSVG: Paper = Paper {
+    title: "TransVG: End-to-End Visual Grounding with Transformers",
+    venue: "ICCV 2021",
+    arxiv: "2104.08541",
+    licence: "MIT OR Apache-2.0",
+};
+
+const VLTVG: Paper = Paper {
+    title: "Improving Visual Grounding with Visual-Linguistic Verification and Iterative Reasoning",
+    venue: "CVPR 2022",
+    arxiv: "2205.00272",
+    licence: "MIT OR Apache-2.0",
+};
+
+const QRNET: Paper = Paper {
+    title: "Shifting More Attention to Visual Backbone: Query-modulated Refinement Networks for End-to-End Visual Grounding",
+    venue: "CVPR 2022",
+    arxiv: "2203.15442",
+    licence: "MIT OR Apache-2.0",
+};
+
 /// All models, smallest first within a system.
 pub fn all() -> Vec<ModelSpec> {
     let scanformer = |name, preset, config, about, parameters, dense_flops| ModelSpec {
@@ -74,7 +98,7 @@ pub fn all() -> Vec<ModelSpec> {
         parameters,
         dense_flops,
     };
-    vec![
+    let mut all = vec![
         scanformer(
             "scanformer-tiny",
             "tiny",
@@ -117,6 +141,37 @@ pub fn all() -> Vec<ModelSpec> {
             382_192_536,
             871_164_518_400,
         ),
+    ];
+    all.extend(bases());
+    all
+}
+
+/// The models that one encoder of pictures and one of phrases feed.
+fn bases() -> Vec<ModelSpec> {
+    const TINY: &str = "for tests and experiments";
+    let spec = |paper, name, preset, config, about, [parameters, dense_flops]: [u64; 2]| ModelSpec {
+        name,
+        preset,
+        config,
+        about,
+        paper,
+        parameters: parameters as usize,
+        dense_flops,
+    };
+    let transvg =
+        |name, preset, config, about, sizes| spec(TRANSVG, name, preset, AnyConfig::TransVg(config), about, sizes);
+    let vltvg = |name, preset, config, about, sizes| spec(VLTVG, name, preset, AnyConfig::Vltvg(config), about, sizes);
+    let qrnet = |name, preset, config, about, sizes| spec(QRNET, name, preset, AnyConfig::QrNet(config), about, sizes);
+    let of_paper = "the size of the paper; reads weights of its authors";
+    vec![
+        transvg("transvg-tiny", "tiny", TransVgConfig::tiny(), TINY, [1_247_068, 51_979_904]),
+        transvg("transvg-r50", "r50", TransVgConfig::r50(), of_paper, [149_261_508, 83_875_829_760]),
+        transvg("transvg-r101", "r101", TransVgConfig::r101(), of_paper, [168_305_860, 144_483_522_560]),
+        vltvg("vltvg-tiny", "tiny", VltvgConfig::tiny(), TINY, [1_302_222, 46_695_488]),
+        vltvg("vltvg-r50", "r50", VltvgConfig::r50(), of_paper, [151_592_902, 77_691_389_952]),
+        vltvg("vltvg-r101", "r101", VltvgConfig::r101(), of_paper, [170_637_254, 138_299_082_752]),
+        qrnet("qrnet-tiny", "tiny", QrNetConfig::tiny(), TINY, [1_339_854, 24_075_372]),
+        qrnet("qrnet-swin-s", "swin_s", QrNetConfig::swin_s(), of_paper, [272_136_366, 161_506_577_404]),
     ]
 }
 
@@ -133,6 +188,12 @@ pub enum AnyConfig {
     ScanFormer(ScanFormerConfig),
     /// Of DMMI.
     Dmmi(DmmiConfig),
+    /// Of TransVG.
+    TransVg(TransVgConfig),
+    /// Of VLTVG.
+    Vltvg(VltvgConfig),
+    /// Of QRNet.
+    QrNet(QrNetConfig),
 }
 
 /// Why a description is no configuration.
@@ -167,7 +228,8 @@ pub enum DescriptionError {
 
 impl AnyConfig {
     /// Names of the systems.
-    pub const SYSTEMS: &'static [&'static str] = &[ScanFormer::NAME, Dmmi::NAME];
+    pub const SYSTEMS: &'static [&'static str] =
+        &[ScanFormer::NAME, Dmmi::NAME, TransVg::NAME, Vltvg::NAME, QrNet::NAME];
 
     /// Reads and checks the configuration of a system.
     ///
@@ -175,18 +237,11 @@ impl AnyConfig {
     /// If there is no such system, or the text is not its configuration.
     pub fn from_json(system: &str, json: &str) -> Result<Self, DescriptionError> {
         match system {
-            ScanFormer::NAME => {
-                let config: ScanFormerConfig = read(ScanFormer::NAME, json)?;
-                let check = config.check();
-                check.map_err(|source| DescriptionError::Config { system: ScanFormer::NAME, source })?;
-                Ok(Self::ScanFormer(config))
-            }
-            Dmmi::NAME => {
-                let config: DmmiConfig = read(Dmmi::NAME, json)?;
-                let check = config.check();
-                check.map_err(|source| DescriptionError::Config { system: Dmmi::NAME, source })?;
-                Ok(Self::Dmmi(config))
-            }
+            ScanFormer::NAME => Ok(Self::ScanFormer(read(ScanFormer::NAME, json, ScanFormerConfig::check)?)),
+            Dmmi::NAME => Ok(Self::Dmmi(read(Dmmi::NAME, json, DmmiConfig::check)?)),
+            TransVg::NAME => Ok(Self::TransVg(read(TransVg::NAME, json, TransVgConfig::check)?)),
+            Vltvg::NAME => Ok(Self::Vltvg(read(Vltvg::NAME, json, VltvgConfig::check)?)),
+            QrNet::NAME => Ok(Self::QrNet(read(QrNet::NAME, json, QrNetConfig::check)?)),
             found => Err(DescriptionError::System { found: found.to_owned(), known: Self::SYSTEMS }),
         }
     }
@@ -199,6 +254,9 @@ impl AnyConfig {
         match self {
             Self::ScanFormer(config) => serde_json::to_string_pretty(config),
             Self::Dmmi(config) => serde_json::to_string_pretty(config),
+            Self::TransVg(config) => serde_json::to_string_pretty(config),
+            Self::Vltvg(config) => serde_json::to_string_pretty(config),
+            Self::QrNet(config) => serde_json::to_string_pretty(config),
         }
     }
 
@@ -207,6 +265,9 @@ impl AnyConfig {
         match self {
             Self::ScanFormer(_) => ScanFormer::NAME,
             Self::Dmmi(_) => Dmmi::NAME,
+            Self::TransVg(_) => TransVg::NAME,
+            Self::Vltvg(_) => Vltvg::NAME,
+            Self::QrNet(_) => QrNet::NAME,
         }
     }
 
@@ -215,6 +276,9 @@ impl AnyConfig {
         match self {
             Self::ScanFormer(config) => ScanFormer::input(config),
             Self::Dmmi(config) => Dmmi::input(config),
+            Self::TransVg(config) => TransVg::input(config),
+            Self::Vltvg(config) => Vltvg::input(config),
+            Self::QrNet(config) => QrNet::input(config),
         }
     }
 
@@ -226,10 +290,19 @@ impl AnyConfig {
         match self {
             Self::ScanFormer(config) => Ok(parameters(&ScanFormer::init(config, device)?)),
             Self::Dmmi(config) => Ok(parameters(&Dmmi::init(config, device)?)),
+            Self::TransVg(config) => Ok(parameters(&TransVg::init(config, device)?)),
+            Self::Vltvg(config) => Ok(parameters(&Vltvg::init(config, device)?)),
+            Self::QrNet(config) => Ok(parameters(&QrNet::init(config, device)?)),
         }
     }
 }
 
-fn read<C: DeserializeOwned>(system: &'static str, json: &str) -> Result<C, DescriptionError> {
-    serde_json::from_str(json).map_err(|source| DescriptionError::Json { system, source })
+fn read<C: DeserializeOwned>(
+    system: &'static str,
+    json: &str,
+    check: fn(&C) -> Result<(), ConfigError>,
+) -> Result<C, DescriptionError> {
+    let config = serde_json::from_str(json).map_err(|source| DescriptionError::Json { system, source })?;
+    check(&config).map_err(|source| DescriptionError::Config { system, source })?;
+    Ok(config)
 }

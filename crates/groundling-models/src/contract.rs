@@ -250,7 +250,7 @@ pub struct GroundOptions {
     pub budget_flops: Option<u64>,
     /// Run merged constants as one token. `false` is for tests and measurements; the answer is the same.
     pub merge: bool,
-    /// Also return attention.
+    /// Also return attention, as [`LevelTrace::attention`] or [`Grounded::trace`].
     pub attention: bool,
 }
 
@@ -297,6 +297,42 @@ pub struct Grounded {
     pub dense_flops: u64,
     /// What was looked at, level by level; empty for systems that look at everything.
     pub levels: Vec<LevelTrace>,
+    /// If asked for: what the answering token attended to, for systems that look at everything.
+    pub trace: Option<Trace>,
+}
+
+/// What the token that answers attended to, layer by layer, in systems that look at everything. Tokens are the cells of one or more maps
+/// of the canvas, map after map, row by row.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Trace {
+    /// Rows and columns of the maps.
+    pub grids: Vec<[usize; 2]>,
+    /// Whether a token could be attended to, `[S]`; the others are padding.
+    pub valid: Vec<bool>,
+    /// From the first layer to the last.
+    pub layers: Vec<TraceLayer>,
+}
+
+/// A layer of a [`Trace`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceLayer {
+    /// Mean over the heads of the scaled products with each visual token, `[S]`, before padding is hidden.
+    pub logits: Vec<f32>,
+    /// Mean over the heads of the weight of each visual token, `[S]`. Where phrase tokens are attended to as well, they have the rest.
+    pub weights: Vec<f32>,
+}
+
+impl Trace {
+    /// The softmax of a layer's mean logits over the tokens that are no padding, `[S]`: the map that AttBalance supervises. `None` if there
+    /// is no such layer or token.
+    pub fn map(&self, layer: usize) -> Option<Vec<f32>> {
+        let logits = &self.layers.get(layer)?.logits;
+        let seen = || logits.iter().zip(&self.valid).map(|(&logit, &valid)| valid.then_some(logit));
+        let most = seen().flatten().reduce(f32::max)?;
+        let powers: Vec<f32> = seen().map(|logit| logit.map_or(0.0, |logit| (logit - most).exp())).collect();
+        let sum: f32 = powers.iter().sum();
+        Some(powers.into_iter().map(|power| power / sum).collect())
+    }
 }
 
 /// How likely each pixel of the canvas belongs to a target.

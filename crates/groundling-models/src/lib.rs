@@ -7,6 +7,11 @@
 //! | [`focus_detr`] | finds objects of known classes, spending attention on foreground |
 //! | [`scanformer`] | reads a picture from coarse to fine |
 //! | [`dmmi`] | masks for nothing, one or many |
+//! | [`transvg`] | one encoder over phrase and picture, and a token that answers |
+//! | [`vltvg`] | verifies picture against phrase, then asks in six stages |
+//! | [`qrnet`] | a picture encoder that the phrase steers |
+//! | [`attbalance`] | losses on where the answering token of the last three looks |
+//! | [`bases`] | what the last three share |
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -28,10 +33,15 @@
 //! Dimension key: `B` batch, `H` height, `W` width, `L` phrase tokens, `D` model width, `G` heads, `E` = D / G, `F` feed-forward width,
 //! `N` patches of a level or predictions.
 
+pub mod attbalance;
+pub mod bases;
 pub mod catalog;
 pub mod contract;
 pub mod dense;
 pub mod dmmi;
 pub mod focus_detr;
+pub mod qrnet;
 pub mod scalablevit;
 pub mod scanformer;
+pub mod transvg;
+pub mod vltvg;

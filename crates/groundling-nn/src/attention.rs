@@ -103,6 +103,27 @@ impl MultiHeadAttention {
         Attended { context: self.merge_heads(weights.clone().matmul(v)), weights }
     }
 
+    /// `q k^T / sqrt(E)` of every head, before any bias; differentiable. What [`MultiHeadAttention::forward`] would compute again, so ask for
+    /// the queries whose scores are wanted.
+    ///
+    /// # Shapes
+    /// - `query` `[B, N, D]`; `key` `[B, L, D]`
+    /// - returns `[B, G, N, L]`
+    ///
+    /// # Panics
+    /// If the shapes disagree.
+    pub fn scores(&self, query: Tensor<3>, key: Tensor<3>) -> Tensor<4> {
+        let q = self.split_heads(self.q_proj.forward(query));
+        let k = self.split_heads(self.k_proj.forward(key));
+        let scale = self.scale(&q);
+        q.mul_scalar(scale).matmul(k.swap_dims(2, 3))
+    }
+
+    /// Heads `G`.
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
     /// Whether attention weights are about to be dropped.
     fn drops(&self, x: &Tensor<3>) -> bool {
         self.dropout.prob > 0.0 && self.dropout.training.is_enabled() && x.device().is_autodiff()

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use groundling_core::ModelIdentity;
 use groundling_models::contract::System;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
+use groundling_models::qrnet::{QrNet, QrNetConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
+use groundling_models::transvg::{TransVg, TransVgConfig};
+use groundling_models::vltvg::{Vltvg, VltvgConfig};
 use groundling_nn::checkpoint::{Checkpoint, Precision, Report, initialise};
 use serde_json::Value;
 
@@ -13,13 +16,16 @@ use crate::convert::{Conversion, ConvertError};
 use crate::{Bundle, BundleError, Description, DeviceChoice, GroundError, Grounder, Settings};
 
 /// The systems of this version, by name.
-pub const NAMES: &[&str] = &[ScanFormer::NAME, Dmmi::NAME];
+pub const NAMES: &[&str] = &[ScanFormer::NAME, Dmmi::NAME, TransVg::NAME, Vltvg::NAME, QrNet::NAME];
 
 /// Opens a bundle of whatever system.
 pub(crate) fn open(bundle: &Bundle, settings: Settings) -> Result<Grounder, GroundError> {
     match bundle.manifest().system.as_str() {
         ScanFormer::NAME => open_as::<ScanFormer>(bundle, settings),
         Dmmi::NAME => open_as::<Dmmi>(bundle, settings),
+        TransVg::NAME => open_as::<TransVg>(bundle, settings),
+        Vltvg::NAME => open_as::<Vltvg>(bundle, settings),
+        QrNet::NAME => open_as::<QrNet>(bundle, settings),
         found => {
             let (path, found, known) = (bundle.place().into(), found.to_owned(), NAMES.to_vec());
             Err(BundleError::UnknownSystem { path, found, known }.into())
@@ -45,6 +51,9 @@ pub fn preset(system: &str, name: &str) -> Option<Value> {
     match system {
         ScanFormer::NAME => serde_json::to_value(ScanFormerConfig::preset(name)?).ok(),
         Dmmi::NAME => serde_json::to_value(DmmiConfig::preset(name)?).ok(),
+        TransVg::NAME => serde_json::to_value(TransVgConfig::preset(name)?).ok(),
+        Vltvg::NAME => serde_json::to_value(VltvgConfig::preset(name)?).ok(),
+        QrNet::NAME => serde_json::to_value(QrNetConfig::preset(name)?).ok(),
         _ => None,
     }
 }
@@ -76,6 +85,9 @@ pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Res
     match system {
         ScanFormer::NAME => of::<ScanFormer>(config, seed, settings),
         Dmmi::NAME => of::<Dmmi>(config, seed, settings),
+        TransVg::NAME => of::<TransVg>(config, seed, settings),
+        Vltvg::NAME => of::<Vltvg>(config, seed, settings),
+        QrNet::NAME => of::<QrNet>(config, seed, settings),
         found => {
             let (path, found, known) = (PathBuf::from("<random weights>"), found.to_owned(), NAMES.to_vec());
             Err(BundleError::UnknownSystem { path, found, known }.into())
@@ -120,6 +132,9 @@ impl Import<'_> {
         match self.system {
             ScanFormer::NAME => self.run::<ScanFormer>(None),
             Dmmi::NAME => self.run::<Dmmi>(None),
+            TransVg::NAME => self.run::<TransVg>(None),
+            Vltvg::NAME => self.run::<Vltvg>(None),
+            QrNet::NAME => self.run::<QrNet>(None),
             _ => Err(self.unknown()),
         }
     }
@@ -137,6 +152,9 @@ impl Import<'_> {
         match self.system {
             ScanFormer::NAME => self.run::<ScanFormer>(Some((folder, description, precision))),
             Dmmi::NAME => self.run::<Dmmi>(Some((folder, description, precision))),
+            TransVg::NAME => self.run::<TransVg>(Some((folder, description, precision))),
+            Vltvg::NAME => self.run::<Vltvg>(Some((folder, description, precision))),
+            QrNet::NAME => self.run::<QrNet>(Some((folder, description, precision))),
             _ => Err(self.unknown()),
         }
     }

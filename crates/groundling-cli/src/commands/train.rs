@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use groundling::{DeviceChoice, systems};
 use groundling_models::contract::System;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
+use groundling_models::qrnet::{QrNet, QrNetConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
+use groundling_models::transvg::{TransVg, TransVgConfig};
+use groundling_models::vltvg::{Vltvg, VltvgConfig};
 use groundling_train::log::{EvaluationLine, LOG_FILE, read_lines};
 use groundling_train::recipe::{Recipe, system_of};
 use groundling_train::run::{Control, Event, Job, Observer, Plan, Resume, Summary, plan, train};
@@ -42,11 +45,11 @@ pub(crate) fn run(flags: &Train, format: Format, quiet: bool) -> anyhow::Result<
     let file = flags.recipe.display().to_string();
     let text = std::fs::read_to_string(&flags.recipe).with_context(|| file.clone())?;
     match system_of(&text, &file)?.as_str() {
-        ScanFormer::NAME => {
-            let preset = |name: &str| ScanFormerConfig::preset(name);
-            run_system::<ScanFormer>(flags, &text, preset, format, quiet)
-        }
+        ScanFormer::NAME => run_system::<ScanFormer>(flags, &text, ScanFormerConfig::preset, format, quiet),
         Dmmi::NAME => run_system::<Dmmi>(flags, &text, DmmiConfig::preset, format, quiet),
+        TransVg::NAME => run_system::<TransVg>(flags, &text, TransVgConfig::preset, format, quiet),
+        Vltvg::NAME => run_system::<Vltvg>(flags, &text, VltvgConfig::preset, format, quiet),
+        QrNet::NAME => run_system::<QrNet>(flags, &text, QrNetConfig::preset, format, quiet),
         found => bail!("{file}: there is no system {found:?}, expected one of {:?}", systems::NAMES),
     }
 }

@@ -249,7 +249,7 @@ fn bad_weights_are_exit_code_2_with_place_and_hint() {
     for (folder, message, hint) in [
         (root.join("nowhere"), "nowhere: expected a folder of weights", "name the folder that holds config.json"),
         (bare, "config.json: a folder of weights needs this file", "groundling convert"),
-        (unknown, "`system` is \"cubism\", expected one of [\"scanformer\", \"dmmi\"]", "groundling models"),
+        (unknown, "`system` is \"cubism\", expected one of [\"scanformer\", \"dmmi\"", "groundling models"),
         (other, "these are weights of another model: `config.mlp_hidden` is 64, expected 96", "copy both from one"),
         (cut, "model.safetensors: ", "cut short"),
     ] {

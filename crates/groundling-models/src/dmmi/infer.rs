@@ -148,6 +148,7 @@ fn answer(mask: MaskLogits, flops: u64) -> Grounded {
         flops,
         dense_flops: flops,
         levels: Vec::new(),
+        trace: None,
     }
 }
 

@@ -327,6 +327,7 @@ impl<'a> Walk<'a> {
             flops: self.flops,
             dense_flops: config.dense_flops(phrase.tokens, &valid),
             levels: self.levels,
+            trace: None,
         }
     }
 }

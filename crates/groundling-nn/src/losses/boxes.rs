@@ -13,6 +13,8 @@ pub enum Denominator {
     AtLeast(f64),
     /// This is added to the denominator: Focus-DETR adds 1e-6, so tiny boxes never reach an IoU of one.
     Plus(f64),
+    /// Nothing: zero divided by zero is NaN, and so is the gradient.
+    Plain,
 }
 
 impl Denominator {
@@ -25,6 +27,7 @@ impl Denominator {
             }
             Self::AtLeast(least) => above / below.clamp_min(least),
             Self::Plus(more) => above / below.add_scalar(more),
+            Self::Plain => above / below,
         }
     }
 }

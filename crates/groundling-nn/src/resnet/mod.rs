@@ -59,6 +59,9 @@ pub struct ResNetConfig {
     /// Whether gains and shifts of the norms are trained.
     #[config(default = false)]
     pub train_norms: bool,
+    /// How much of its beginning is never trained: 0 nothing, 1 the stem, 2 the stem and the first stage, and so on.
+    #[config(default = 0)]
+    pub frozen: usize,
 }
 
 impl ResNetConfig {
@@ -98,9 +101,12 @@ impl ResNetConfig {
     /// If basic blocks are to be dilated: no such model exists.
     pub fn init(&self, device: &Device) -> ResNet {
         assert!(!self.dilate_last || self.block == BlockKind::Bottleneck, "only bottlenecks are dilated");
+        let stem = ConvolutionConfig::same(3, self.width, 7).with_stride(2).init(device);
+        let norm = self.norm(self.width, device);
+        let frozen = self.frozen > 0;
         ResNet {
-            conv1: ConvolutionConfig::same(3, self.width, 7).with_stride(2).init(device),
-            bn1: self.norm(self.width, device),
+            conv1: if frozen { stem.no_grad() } else { stem },
+            bn1: if frozen { norm.no_grad() } else { norm },
             layer1: self.stage(0, device),
             layer2: self.stage(1, device),
             layer3: self.stage(2, device),
@@ -127,7 +133,8 @@ impl ResNetConfig {
             let middle = ConvolutionConfig::same(width, width, 3).with_stride(stride).with_dilation(dilation);
             Block::new(self, [inputs, width, outputs], middle, device)
         };
-        (0..self.layers[index]).map(block).collect()
+        let blocks: Vec<Block> = (0..self.layers[index]).map(block).collect();
+        if self.frozen > index + 1 { blocks.no_grad() } else { blocks }
     }
 }
 

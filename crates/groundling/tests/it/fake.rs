@@ -130,6 +130,7 @@ impl System for Fake {
             flops: 100,
             dense_flops: 400,
             levels: (0..=level).map(|level| trace(2 << level)).collect(),
+            trace: None,
         })
     }
 }

@@ -1,0 +1,26 @@
+//! What TransVG, VLTVG and QRNet share: the encoders of picture and phrase, the fusion encoder, box losses, and answers of models that
+//! look at everything.
+
+mod answer;
+mod canvas;
+pub(crate) mod flops;
+mod fusion;
+mod init;
+mod look;
+mod losses;
+mod sizes;
+mod visual;
+mod words;
+
+pub use canvas::Cells;
+pub use fusion::{Fusion, FusionConfig, Masked};
+pub use look::{Attention, Blind, Look};
+pub use losses::Criterion;
+pub use visual::{DetrVisual, DetrVisualConfig, Seen};
+
+pub(crate) use answer::{TraceOf, answer, check_options};
+pub(crate) use init::{normal, xavier, zeros};
+pub(crate) use look::ScoresOf;
+pub(crate) use losses::{BoxWeights, box_losses};
+pub(crate) use sizes::{check_backbone, check_bert, check_numbers, check_transformer, stride};
+pub(crate) use words::encode;

@@ -1,0 +1,117 @@
+//! The visual branch of TransVG and VLTVG: a ResNet and DETR's encoder.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Tensor};
+use groundling_kernels::Activation;
+use groundling_nn::attention::AttentionBias;
+use groundling_nn::layers::{Convolution, ConvolutionConfig, PrepareInference};
+use groundling_nn::position::SinePosition2d;
+use groundling_nn::resnet::{ResNet, ResNetConfig};
+use groundling_nn::transformer::{Encoder, NormOrder, Tokens, TransformerConfig};
+
+use super::{Cells, Look, xavier};
+
+/// Sizes of a [`DetrVisual`].
+#[derive(Debug, Clone, Copy)]
+pub struct DetrVisualConfig<'a> {
+    /// The backbone.
+    pub backbone: &'a ResNetConfig,
+    /// Width `D` of a token, a multiple of 4.
+    pub dim: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the feed-forward part.
+    pub mlp_hidden: usize,
+    /// Encoder layers.
+    pub layers: usize,
+    /// Share of values that training sets to 0.
+    pub dropout: f64,
+}
+
+/// Layers in which every token attends to every other, as DETR has them, of these sizes.
+pub(crate) fn transformer(dim: usize, heads: usize, mlp_hidden: usize, dropout: f64) -> TransformerConfig {
+    TransformerConfig {
+        width: dim,
+        heads,
+        feed_forward: mlp_hidden,
+        activation: Activation::Relu,
+        order: NormOrder::Post,
+        dropout,
+        epsilon: 1e-5,
+    }
+}
+
+/// A picture in, tokens out.
+#[derive(Module, Debug)]
+pub struct DetrVisual {
+    /// Picture to map.
+    pub backbone: ResNet,
+    /// Channels of the map to the width of a token.
+    pub input_proj: Convolution,
+    /// Over the tokens.
+    pub encoder: Encoder,
+}
+
+/// The visual tokens of a batch.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// `[B, S, D]`, row by row.
+    pub tokens: Tensor<3>,
+    /// `[B, S]`, `true` = ignore; `None` if nothing is hidden.
+    pub padding: Option<Tensor<2, Bool>>,
+    /// Of the cells, `[1 or B, S, D]`.
+    pub position: Tensor<3>,
+}
+
+impl DetrVisual {
+    /// The module with random weights.
+    ///
+    /// # Panics
+    /// If the heads do not divide the width.
+    pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Self {
+        let DetrVisualConfig { backbone, dim, heads, mlp_hidden, layers, dropout } = *config;
+        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels()[3], dim, 1) };
+        Self {
+            backbone: backbone.init(device),
+            input_proj: point.init(device),
+            encoder: xavier(transformer(dim, heads, mlp_hidden, dropout).encoder(layers, device)),
+        }
+    }
+
+    /// # Shapes
+    /// - `canvases` `[B, 3, H, W]`
+    pub(crate) fn forward<O: Look>(&self, canvases: Tensor<4>, cells: &Cells, look: &mut O) -> Seen {
+        let device = canvases.device();
+        let maps = self.backbone.forward(canvases);
+        for (index, map) in [&maps.c2, &maps.c3, &maps.c4, &maps.c5].into_iter().enumerate() {
+            look.see("resnet.layer{}", index + 1, || map.clone());
+        }
+        let map = self.input_proj.forward(maps.c5);
+        look.see("input_proj", 0, || map.clone());
+        let [b, d, h, w] = map.dims();
+        assert_eq!([h, w], [cells.side; 2], "the map of a square canvas");
+        let sine = SinePosition2d { features: d / 2, ..SinePosition2d::DETR };
+        // Where nothing is hidden, one encoding serves all pictures.
+        let shown = if cells.any() { cells.clone() } else { Cells::all(1, cells.side) };
+        let position = sine.forward(shown.map(&device));
+        look.see("pos_sine", 0, || position.clone().expand([b, d, h, w]));
+        let [p, ..] = position.dims();
+        let position = position.reshape([p, d, h * w]).swap_dims(1, 2);
+        let padding = cells.flat(&device);
+        let bias = padding.clone().map_or(AttentionBias::none(), AttentionBias::padding);
+        let mut tokens = map.reshape([b, d, h * w]).swap_dims(1, 2);
+        for (index, layer) in self.encoder.layers.iter().enumerate() {
+            tokens = layer.forward(Tokens::new(tokens).at(position.clone()).masked(bias.clone()));
+            look.see("detr_encoder.{}", index, || tokens.clone());
+        }
+        Seen { tokens, padding, position }
+    }
+}
+
+impl PrepareInference for DetrVisual {
+    fn prepare_inference(&mut self) {
+        self.backbone.prepare_inference();
+        self.input_proj.prepare_inference();
+        self.encoder.prepare_inference();
+    }
+}

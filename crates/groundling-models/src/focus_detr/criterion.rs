@@ -6,9 +6,9 @@ use groundling_nn::losses::{Denominator, FocalLoss, box_l1, giou, sigmoid_focal}
 use groundling_nn::matcher::{CostError, DetrCost, assign};
 use serde::{Deserialize, Serialize};
 
-use super::denoising::{DenoisingConfig, DenoisingPlan};
+use super::denoising::{DenoisingConfig, DenoisingPlan, DenoisingQueries, Noise};
 use super::labels::{LabelRule, foreground_labels, select_losses};
-use super::model::{Output, Prediction};
+use super::model::{FocusDetr, ForwardError, ForwardOptions, Output, Prediction};
 use super::ranking;
 use super::supervision::Supervision;
 
@@ -110,6 +110,70 @@ pub struct DetectionLosses {
     pub terms: Vec<LossTerm>,
     /// Which prediction was matched with which target.
     pub matches: Vec<(SetKind, Matches)>,
+}
+
+/// Why a batch has no losses.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// An image that the network cannot take.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// A prediction that is not finite: the model has diverged.
+    #[error("the predictions cannot be matched")]
+    Diverged(#[from] CostError),
+    /// A label that the network has no class for.
+    #[error("object {object} of image {image} has class {found}, expected one below {classes}")]
+    Label {
+        /// Which image.
+        image: usize,
+        /// Which of its objects.
+        object: usize,
+        /// Its class.
+        found: usize,
+        /// Classes of the network.
+        classes: usize,
+    },
+}
+
+impl FocusDetr {
+    /// Losses of a batch with denoising queries, noise from the device's generator. To differentiate them the module must be on an autodiff
+    /// device.
+    ///
+    /// # Shapes
+    /// - `image` `[B, 3, H, W]`, normalised, padded right and below; `contents` are the sizes without padding
+    ///
+    /// # Errors
+    /// If an image, a content or a label is not possible, or the model has diverged.
+    ///
+    /// # Panics
+    /// If there is not one target for each image, or one with as many labels as boxes.
+    pub fn losses(
+        &self,
+        image: Tensor<4>,
+        contents: &[ImageSize],
+        targets: &[Target],
+        criterion: &Criterion,
+    ) -> Result<DetectionLosses, StepError> {
+        let classes = self.config().classes;
+        for (image, target) in targets.iter().enumerate() {
+            assert_eq!(target.labels.len(), target.boxes.len(), "a label for each box");
+            if let Some(object) = target.labels.iter().position(|&label| label >= classes) {
+                return Err(StepError::Label { image, object, found: target.labels[object], classes });
+            }
+        }
+        let settings = &criterion.denoising;
+        let table = self.label_embedding.as_ref().map(|table| table.val());
+        let planned = DenoisingPlan::new(settings, targets).zip(table);
+        let plan = planned.as_ref().map(|(plan, _)| *plan);
+        let queries = planned.map(|(plan, table)| {
+            let noise = Noise::draw(&plan, classes, &image.device());
+            DenoisingQueries::new(settings, &plan, targets, &noise, table)
+        });
+        let options = ForwardOptions::default();
+        let output = self.forward_denoising(image, Some(contents), &options, plan.as_ref().zip(queries))?;
+        Ok(criterion.losses(&output, targets, contents, plan.as_ref())?)
+    }
 }
 
 /// Targets of a batch on the device.

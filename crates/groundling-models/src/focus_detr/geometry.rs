@@ -74,6 +74,18 @@ impl Geometry {
         starts.collect()
     }
 
+    /// Level, row and column of a token.
+    ///
+    /// # Panics
+    /// If there is no such token.
+    pub fn cell(&self, token: usize) -> [usize; 3] {
+        assert!(token < self.tokens(), "token {token} of {}", self.tokens());
+        let starts = self.starts();
+        let level = starts.partition_point(|&start| start <= token) - 1;
+        let (inside, width) = (token - starts[level], self.sizes[level][1]);
+        [level, inside / width, inside % width]
+    }
+
     /// Tokens of each image that are no padding.
     pub fn valid_tokens(&self) -> Vec<usize> {
         self.valid.iter().map(|levels| levels.iter().map(|[rows, columns]| rows * columns).sum()).collect()
@@ -164,4 +176,26 @@ pub fn inverse_sigmoid<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> 
     let x = x.clamp(0.0, 1.0);
     let rest = x.clone().neg().add_scalar(1.0);
     (x.clamp_min(epsilon) / rest.clamp_min(epsilon)).log()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_and_their_cells() {
+        let geometry = Geometry::whole(1, &[[2, 3], [1, 2]]);
+        assert_eq!([0, 5, 6, 7].map(|token| geometry.cell(token)), [[0, 0, 0], [0, 1, 2], [1, 0, 0], [1, 0, 1]]);
+    }
+
+    #[test]
+    fn logits_keep_away_from_the_ends() {
+        let device = Device::flex();
+        let x = Tensor::<1>::from_data([0.0, 1.0, 0.5, -3.0, 0.0005], &device);
+        let found: Vec<f32> = inverse_sigmoid(x, 1e-3).into_data().iter::<f32>().collect();
+        let end = 1000f32.ln();
+        for (found, expected) in found.into_iter().zip([-end, end, 0.0, -end, -end]) {
+            assert!((found - expected).abs() < 1e-3, "{found} {expected}");
+        }
+    }
 }

@@ -58,7 +58,7 @@ pub use config::{
     BackboneConfig, DecoderKind, EncoderConfig, FocusConfig, FocusDetrConfig, LEVELS, Modulation, PositionConfig,
 };
 pub use cost::MacCount;
-pub use criterion::{Criterion, DetectionLosses, LossTerm, Matches, SetKind, Target};
+pub use criterion::{Criterion, DetectionLosses, LossTerm, Matches, SetKind, StepError, Target};
 pub use decoder::{Decoder, DecoderInput, DecoderLayer, DecoderState, FixedPosition, QueryPosition};
 pub use deformable::{DeformableAttention, DeformableConfig, LevelTokens, Samples};
 pub use denoising::{DenoisingConfig, DenoisingPlan, DenoisingQueries, Noise};
@@ -72,7 +72,7 @@ pub use ranking::largest;
 pub use schedule::Schedule;
 pub use selector::{ScoreHead, Selection, TokenSelector};
 pub use supervision::{Supervision, cross_attention_map};
-pub use weights::{DETREX_KEYS, SPARSE_DETR_KEYS, decays, in_backbone};
+pub use weights::{DETREX_KEYS, SPARSE_DETR_KEYS, decays, in_backbone, unequal_aliases};
 
 use burn::nn::Initializer;
 use burn::tensor::Device;

@@ -130,6 +130,29 @@ pub struct Encoding {
     pub fine: Vec<Vec<Vec<usize>>>,
 }
 
+impl Encoding {
+    /// How many tokens of each level each layer of the encoder works on, for one image, `[layer][level]`; all of them with a dense encoder.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn kept_per_level(&self, image: usize, layers: usize) -> Vec<Vec<usize>> {
+        let sizes = self.geometry.sizes();
+        let layer = |layer: usize| match &self.selection {
+            Some(selection) => {
+                // One list serves all layers of Sparse DETR's encoder.
+                let kept = selection.kept[layer.min(selection.kept.len() - 1)].min(selection.budgets[image]);
+                let mut counts = vec![0; sizes.len()];
+                for &token in &selection.order[image][..kept] {
+                    counts[self.geometry.cell(token)[0]] += 1;
+                }
+                counts
+            }
+            None => sizes.iter().map(|[height, width]| height * width).collect(),
+        };
+        (0..layers).map(layer).collect()
+    }
+}
+
 /// Tokens that become queries.
 #[derive(Debug, Clone)]
 pub struct Proposals {

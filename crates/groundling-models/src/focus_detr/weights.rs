@@ -1,6 +1,8 @@
 //! Names of published weights, and how training treats parameters.
 
-use groundling_nn::checkpoint::{Rule, absent, ignore, rename, split, within};
+use std::io;
+
+use groundling_nn::checkpoint::{Checkpoint, Rule, absent, ignore, rename, split, within};
 use groundling_nn::swin;
 
 /// Names of detectron2's ResNets, behind `backbone.`.
@@ -85,6 +87,40 @@ pub const SPARSE_DETR_KEYS: &[Rule] = &[
     within("", SHARED),
 ];
 
+/// Names under which a checkpoint of [`DETREX_KEYS`] holds other values for a shared head than under the name that is read; empty for files
+/// that the released code has written. Say so to whoever imports it.
+///
+/// # Errors
+/// If the file cannot be read any more.
+pub fn unequal_aliases(checkpoint: &Checkpoint) -> io::Result<Vec<String>> {
+    let tensors = checkpoint.tensors();
+    let heads = (0..).take_while(|index| tensors.contains_key(&format!("class_embed.{index}.weight"))).count();
+    let canonical = |name: &str| {
+        let shared = name.strip_prefix("transformer.encoder.enhance_MCSP.");
+        let shared = shared.or_else(|| name.strip_prefix("enhance_MCSP_layerlist."));
+        match shared.and_then(|rest| rest.split_once('.')) {
+            Some((_, part)) => Some(format!("class_embed.{}.{part}", heads.checked_sub(1)?)),
+            None => {
+                let head = name.strip_prefix("transformer.decoder.")?;
+                let is_head = head.starts_with("class_embed.") || head.starts_with("bbox_embed.");
+                is_head.then(|| head.to_owned())
+            }
+        }
+    };
+    let mut unequal = Vec::new();
+    for (name, tensor) in tensors {
+        let Some(read) = canonical(name) else { continue };
+        let same = match tensors.get(&read) {
+            Some(read) => tensor.shape() == read.shape() && tensor.read_f32()? == read.read_f32()?,
+            None => false,
+        };
+        if !same {
+            unequal.push(name.clone());
+        }
+    }
+    Ok(unequal)
+}
+
 /// Whether a parameter of our files is part of the image backbone, which learns ten times slower.
 pub fn in_backbone(name: &str) -> bool {
     name.starts_with("backbone.")
@@ -101,7 +137,7 @@ pub fn decays(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use groundling_nn::checkpoint::destinations;
+    use groundling_nn::checkpoint::{StoredTensor, destinations};
 
     #[test]
     fn names_go_where_they_belong() {
@@ -122,6 +158,28 @@ mod tests {
         }
         let norm = destinations("transformer.decoder.layers.1.norm2.bias", SPARSE_DETR_KEYS).unwrap();
         assert_eq!(norm, ["decoder.layers.1.norm1.bias"]);
+    }
+
+    #[test]
+    fn other_names_of_a_head_hold_the_same() {
+        let tensor = |value: f32| StoredTensor::from_values([2], vec![value, 1.0]);
+        let named = |name: &str, value| (name.to_owned(), tensor(value));
+        let mut tensors = vec![
+            named("class_embed.0.weight", 1.0),
+            named("class_embed.1.weight", 2.0),
+            named("transformer.decoder.class_embed.0.weight", 1.0),
+            named("transformer.encoder.enhance_MCSP.0.weight", 2.0),
+            named("enhance_MCSP_layerlist.5.weight", 2.0),
+        ];
+        let unequal =
+            |tensors: &[(String, StoredTensor)]| unequal_aliases(&Checkpoint::from_tensors(tensors.to_vec())).unwrap();
+        assert!(unequal(&tensors).is_empty());
+        tensors[4].1 = tensor(1.0);
+        tensors.push(named("transformer.decoder.bbox_embed.0.layers.0.bias", 1.0));
+        assert_eq!(
+            unequal(&tensors),
+            ["enhance_MCSP_layerlist.5.weight", "transformer.decoder.bbox_embed.0.layers.0.bias"]
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use burn::module::Module;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use groundling_core::ImageSize;
 use groundling_models::focus_detr::{
     BackboneConfig, Criterion, DecoderKind, DenoisingConfig, DenoisingPlan, DenoisingQueries, DetectionLosses,
@@ -299,6 +299,80 @@ fn configurations_are_checked() {
     }
     for config in [tiny(), FocusDetrConfig::r50(), FocusDetrConfig::r101(), FocusDetrConfig::swin_l()] {
         config.check().unwrap();
+    }
+}
+
+/// One step of plain gradient descent.
+struct Descent<'a> {
+    grads: &'a Gradients,
+    rate: f64,
+}
+
+impl ModuleMapper for Descent<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (grads, rate) = (self.grads, self.rate);
+        param.map(|x| match x.grad(grads) {
+            Some(grad) => Tensor::from_inner(x.inner() - grad.mul_scalar(rate)).require_grad(),
+            None => x,
+        })
+    }
+}
+
+#[test]
+fn descent_lowers_the_loss() {
+    let device = Device::flex().autodiff();
+    let batch = image(2, [96, 128], &device);
+    let contents = [size(96, 128), size(80, 100)];
+    for (name, config) in kinds().into_iter().take(5) {
+        let mut model = model(&config, &device);
+        let targets = targets(&[2, 1], config.classes);
+        let criterion = Criterion {
+            denoising: DenoisingConfig { number: 4, ..DenoisingConfig::default() },
+            ..Criterion::default()
+        };
+        let mut losses = Vec::new();
+        for _ in 0..24 {
+            let found = {
+                let _alone = alone();
+                device.seed(5); // the same noise in every step
+                model.losses(batch.clone(), &contents, &targets, &criterion).unwrap()
+            };
+            losses.push(array(found.total.clone()).data[0]);
+            let grads = found.total.backward();
+            let squares =
+                gradients(&model, &grads).into_iter().flat_map(|(_, values)| values).map(|v| f64::from(v).powi(2));
+            let rate = 0.05 / squares.sum::<f64>().sqrt();
+            model = model.map(&mut Descent { grads: &grads, rate });
+        }
+        // Queries are chosen anew in every step, so single steps may go up.
+        let last = losses[16..].iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(last < 0.95 * losses[0], "{name}: {losses:?}");
+    }
+}
+
+#[test]
+fn classes_that_the_network_does_not_know() {
+    let device = Device::flex();
+    let model = model(&FocusDetrConfig::tiny(), &device);
+    let target = Target { labels: vec![1, 10], boxes: vec![[0.5; 4]; 2] };
+    let error = model.losses(image(1, [32, 32], &device), &[size(32, 32)], &[target], &Criterion::default());
+    assert_eq!(error.unwrap_err().to_string(), "object 1 of image 0 has class 10, expected one below 10");
+}
+
+#[test]
+fn what_was_kept_is_told_by_level() {
+    let device = Device::flex();
+    for (name, config) in kinds().into_iter().take(4) {
+        let model = model(&config, &device);
+        let encoding = model.forward(image(1, [96, 128], &device), None, &ForwardOptions::default()).unwrap().encoding;
+        let kept = encoding.kept_per_level(0, config.encoder_layers);
+        for (layer, counts) in kept.iter().enumerate() {
+            let expected = match &encoding.selection {
+                Some(selection) => selection.kept[layer.min(selection.kept.len() - 1)],
+                None => encoding.geometry.tokens(),
+            };
+            assert_eq!((counts.len(), counts.iter().sum::<usize>()), (4, expected), "{name}");
+        }
     }
 }
 

@@ -80,7 +80,8 @@ pub struct ModelSection {
     /// Sizes that differ from the preset.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub config: Table,
-    /// Weights to start from: a weights folder of ours, or a checkpoint of one of the system's foreign layouts.
+    /// Weights to start from: a weights folder of ours, a checkpoint of one of the system's foreign layouts, or the `state.safetensors` of
+    /// another run. Only the last also has what training alone needs, such as auxiliary heads; the optimiser starts anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// The layout of that checkpoint; found by its keys if not said.

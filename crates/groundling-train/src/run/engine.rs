@@ -109,13 +109,21 @@ impl<S: System> Run<S> {
             Resume::Auto => None,
             Resume::Required => return Err(TrainError::NoState { path }),
         };
-        if let (None, Some(from)) = (&state, &recipe.model.from) {
+        let from = recipe.model.from.as_deref().filter(|_| state.is_none());
+        let (of_a_run, published) = match from {
+            Some(from) if State::is_at(from) => (Some(from), None),
+            from => (None, from),
+        };
+        if let Some(from) = published {
             let (loaded, report) = weights::load(model, from, recipe.model.layout.as_deref())?;
             tracing::debug!("{report}");
             model = loaded;
         }
         let mut model = model.for_training(&recipe.broadest_criterion()?)?;
         initialise(&model);
+        if let Some(from) = of_a_run {
+            model = State::read(from)?.get_module("model", model)?;
+        }
         let o = &recipe.optimizer;
         let mut optimizer = Optimizer::new(&model, o, S::parameter_group);
         if let (Some(muon), false) = (&o.muon, optimizer.has_muon()) {

@@ -1,7 +1,7 @@
 //! QRNet: a picture encoder that the phrase steers, and the fusion encoder of TransVG.
 //!
 //! Source: Ye, Tian, Yan, Yang, Wang, Zhang, He, Lin, "Shifting More Attention to Visual Backbone: Query-modulated Refinement Networks for
-//! End-to-End Visual Grounding", CVPR 2022 (arXiv:2203.15442). Weights of the authors load through [`System::layouts`].
+//! End-to-End Visual Grounding", CVPR 2022 (arXiv:2203.15442). Weights of the authors load through [`Trainable::layouts`].
 //!
 //! After every stage of a Swin the phrase says which channels and places pass. A neck gathers the four maps into two, whose cells are the
 //! visual tokens. Since the phrase decides what is seen, a picture cannot be read before it: a view is the canvas.
@@ -40,7 +40,7 @@ use crate::bases::{
 };
 use crate::contract::{
     Batch, ConfigError, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, SampleTruth,
-    System,
+    System, Trainable,
 };
 
 /// Rows of the table of scales; the last two are read.
@@ -156,12 +156,10 @@ impl QrNet {
     }
 }
 
-impl System for QrNet {
+impl Trainable for QrNet {
     const NAME: &'static str = "qrnet";
     type Config = QrNetConfig;
     type Criterion = Criterion;
-    type Phrase = Phrase;
-    type View = View;
 
     fn init(config: &QrNetConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::new(config, device)
@@ -169,10 +167,6 @@ impl System for QrNet {
 
     fn config(&self) -> &QrNetConfig {
         &self.config
-    }
-
-    fn input(config: &QrNetConfig) -> InputSpec {
-        input_spec(config.image_size, config.max_text, config.bert.vocabulary)
     }
 
     fn layouts(_: &QrNetConfig) -> Vec<Layout> {
@@ -188,6 +182,15 @@ impl System for QrNet {
     fn for_training(self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.check()?;
         Ok(self)
+    }
+}
+
+impl System for QrNet {
+    type Phrase = Phrase;
+    type View = View;
+
+    fn input(config: &QrNetConfig) -> InputSpec {
+        input_spec(config.image_size, config.max_text, config.bert.vocabulary)
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {

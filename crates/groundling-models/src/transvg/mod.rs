@@ -1,7 +1,7 @@
 //! TransVG: one transformer over phrase and picture, and a token that answers.
 //!
 //! Source: Deng, Yang, Chen, Zhou, Li, "TransVG: End-to-End Visual Grounding with Transformers", ICCV 2021 (arXiv:2104.08541). Weights of the
-//! authors load through [`System::layouts`].
+//! authors load through [`Trainable::layouts`].
 //!
 //! A ResNet and DETR's encoder make visual tokens, BERT makes phrase tokens. Both, with one learned token before them, pass six layers in
 //! which everything attends to everything; the learned token then gives the box.
@@ -34,7 +34,7 @@ use crate::bases::{
 };
 use crate::contract::{
     Batch, ConfigError, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, SampleTruth,
-    System,
+    System, Trainable,
 };
 
 /// The model. Fields are named as in its files.
@@ -131,12 +131,10 @@ impl TransVg {
     }
 }
 
-impl System for TransVg {
+impl Trainable for TransVg {
     const NAME: &'static str = "transvg";
     type Config = TransVgConfig;
     type Criterion = Criterion;
-    type Phrase = Phrase;
-    type View = View;
 
     fn init(config: &TransVgConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::new(config, device)
@@ -144,10 +142,6 @@ impl System for TransVg {
 
     fn config(&self) -> &TransVgConfig {
         &self.config
-    }
-
-    fn input(config: &TransVgConfig) -> InputSpec {
-        input_spec(config.image_size, config.max_text, config.bert.vocabulary)
     }
 
     fn layouts(_: &TransVgConfig) -> Vec<Layout> {
@@ -163,6 +157,15 @@ impl System for TransVg {
     fn for_training(self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.check()?;
         Ok(self)
+    }
+}
+
+impl System for TransVg {
+    type Phrase = Phrase;
+    type View = View;
+
+    fn input(config: &TransVgConfig) -> InputSpec {
+        input_spec(config.image_size, config.max_text, config.bert.vocabulary)
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {

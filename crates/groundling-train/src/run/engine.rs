@@ -374,17 +374,18 @@ impl<T: Task> Run<T> {
     }
 
     /// The weights that are used: the average if there is one. On a device without gradients.
-    fn published(&self) -> T::Model {
-        match &self.ema {
+    fn published(&self) -> Result<T::Model, RecipeError> {
+        let model = match &self.ema {
             Some(ema) => ema.module().clone(),
             None => self.model().valid(),
-        }
+        };
+        Ok(model.for_release(&self.recipe.criterion_at(self.share())?))
     }
 
     fn evaluate(&mut self) -> Result<EvaluationLine<T::Figures>, TrainError> {
         let limit = self.recipe.validation.as_ref().and_then(|validation| validation.limit);
         let validation = self.validation.as_ref().expect("opened with the recipe's section");
-        let mut model = self.published().for_release();
+        let mut model = self.published()?;
         model.prepare_inference();
         let figures = self.batches.task().evaluate(&model, validation, limit, &self.plain_device)?;
         let found = figures.best();
@@ -418,7 +419,7 @@ impl<T: Task> Run<T> {
             figures: figures.and_then(|figures| figures.as_object().cloned()).unwrap_or_default(),
             data: self.recipe.data.iter().map(|data| (data.source.clone(), seed_of(data))).collect(),
         };
-        weights::write_folder(&folder, self.published(), &about, self.recipe.output.precision.into())?;
+        weights::write_folder(&folder, &self.published()?, &about, self.recipe.output.precision.into())?;
         if !self.written.contains(&folder) {
             self.written.push(folder);
         }

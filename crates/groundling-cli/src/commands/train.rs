@@ -117,7 +117,13 @@ impl Observer for Watcher {
                     );
                 }
             }
-            Event::Evaluated(line) => self.evaluated(line),
+            Event::Evaluated(line) => {
+                self.evaluated(line);
+                if let Err(error) = draw(&self.out) {
+                    // A run of hours does not end because a picture of it could not be written.
+                    tracing::warn!("the curves were not drawn: {error:#}");
+                }
+            }
             _ => {}
         }
         Control::Continue
@@ -126,11 +132,21 @@ impl Observer for Watcher {
 
 impl Watcher {
     fn evaluated(&mut self, line: &EvaluationLine) {
-        if !self.header {
-            self.header = true;
-            self.bar.println("    step  Acc@0.5    mIoU  by level            kept                 GFLOPs   dense");
-        }
         let percent = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
+        let best = if line.best { "  best" } else { "" };
+        if let Some(masks) = &line.figures.masks {
+            self.header("    step     oIoU    mIoU   T-acc     Acc   AUROC  Acc@0.5");
+            let figures = [masks.overall_iou, masks.mean_iou, masks.answered, masks.absent_accuracy].map(percent);
+            let [overall, mean, answered, absent] = figures;
+            let auroc = masks.no_target_auroc.map_or("-".to_owned(), |value| format!("{value:.3}"));
+            let boxes = percent(line.figures.acc50);
+            self.bar.println(format!(
+                "{:>8}  {overall:>7}  {mean:>6}  {answered:>6}  {absent:>6}  {auroc:>6}  {boxes:>7}{best}",
+                line.step
+            ));
+            return;
+        }
+        self.header("    step  Acc@0.5    mIoU  by level            kept                 GFLOPs   dense");
         let levels = &line.figures.levels;
         let accuracies: Vec<String> = levels.iter().map(|level| percent(level.acc50)).collect();
         let kept: Vec<String> = levels.iter().map(|level| format!("{:.2}", level.kept)).collect();
@@ -143,14 +159,20 @@ impl Watcher {
             kept.join(" "),
             line.figures.mean_flops / 1e9,
             line.figures.mean_dense_flops / 1e9,
-            if line.best { "  best" } else { "" },
+            best,
         ));
-        if let Err(error) = draw(&self.out) {
-            // A run of hours does not end because a picture of it could not be written.
-            tracing::warn!("the curves were not drawn: {error:#}");
+    }
+
+    fn header(&mut self, text: &str) {
+        if !self.header {
+            self.header = true;
+            self.bar.println(text);
         }
     }
 }
+
+/// Beginnings of the names of losses that are drawn; auxiliary ones of other scales would flatten them.
+const SHOWN_TERMS: [&str; 6] = ["l1.", "giou.", "sparse.", "segmentation", "recovery", "contrast"];
 
 /// Draws the curves of a run's log: losses over steps, accuracy over steps.
 fn draw(out: &Path) -> anyhow::Result<()> {
@@ -163,7 +185,7 @@ fn draw(out: &Path) -> anyhow::Result<()> {
     };
     let mut losses = vec![line("loss", &steps, "/loss")];
     let terms = steps.last().and_then(|line| line["terms"].as_object());
-    let shown = |name: &&String| ["l1.", "giou.", "sparse."].iter().any(|start| name.starts_with(start));
+    let shown = |name: &&String| SHOWN_TERMS.iter().any(|start| name.starts_with(start));
     losses.extend(
         terms
             .into_iter()
@@ -173,6 +195,11 @@ fn draw(out: &Path) -> anyhow::Result<()> {
     );
     write_chart(out, "loss", "loss", losses)?;
     let mut accuracies = vec![line("Acc@0.5", &evaluations, "/acc50"), line("mIoU", &evaluations, "/mean_iou")];
+    if evaluations.last().is_some_and(|line| line.get("masks").is_some()) {
+        let figures =
+            [("oIoU", "overall_iou"), ("mask mIoU", "mean_iou"), ("T-acc", "answered"), ("Acc", "absent_accuracy")];
+        accuracies.extend(figures.map(|(name, key)| line(name, &evaluations, &format!("/masks/{key}"))));
+    }
     let levels = evaluations.last().and_then(|line| line["levels"].as_array()).map_or(0, Vec::len);
     accuracies.extend(
         (0..levels).map(|level| line(&format!("level {level}"), &evaluations, &format!("/levels/{level}/acc50"))),
@@ -216,7 +243,8 @@ fn summary_text(summary: &Summary, out: &Path) -> String {
         out.display(),
     );
     if let Some((accuracy, step)) = summary.best {
-        text.push_str(&format!("\nbest Acc@0.5 {accuracy:.2} at step {step}: {}", out.join("best").display()));
+        let name = summary.last.as_ref().map_or("figure", |line| line.figures.headline().0);
+        text.push_str(&format!("\nbest {name} {accuracy:.2} at step {step}: {}", out.join("best").display()));
     }
     text
 }

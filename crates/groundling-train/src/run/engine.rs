@@ -97,7 +97,7 @@ impl<S: System> Run<S> {
         let input = S::input(&config);
         let open = if S::SEGMENTS { Batches::open_with_masks } else { Batches::open };
         let batches = Arc::new(open(&recipe, input)?);
-        let validation = open_validation(&recipe)?;
+        let validation = open_validation(&recipe, S::SEGMENTS)?;
         let device = plain_device.clone().autodiff();
         // Parameters draw their first values when they are first used; `initialise` below does it now, in the order of the fields.
         device.seed(mixed(&[recipe.schedule.seed, SEED_WEIGHTS]));
@@ -374,7 +374,7 @@ impl<S: System> Run<S> {
         let mut model = self.published().for_release();
         model.prepare_inference();
         let figures = evaluate(&model, examples, limit, &GroundOptions::default(), &self.plain_device)?;
-        let accuracy = figures.acc50.unwrap_or(0.0);
+        let accuracy = figures.headline().1.unwrap_or(0.0);
         let best = self.progress.best.is_none_or(|(known, _)| accuracy > known);
         if best {
             self.progress.best = Some((accuracy, self.progress.step));
@@ -466,12 +466,12 @@ impl Window {
     }
 }
 
-fn open_validation<C>(recipe: &Recipe<C>) -> Result<Option<Examples>, TrainError> {
+fn open_validation<C>(recipe: &Recipe<C>, masks: bool) -> Result<Option<Examples>, TrainError> {
     let Some(validation) = &recipe.validation else { return Ok(None) };
     let options = ExampleOptions {
         seed: validation.seed,
         targets: validation.wanted(),
-        masks: false,
+        masks,
         ..ExampleOptions::default()
     };
     Ok(Some(Examples::open(&validation.source.parse()?, &options)?))

@@ -135,7 +135,7 @@ pub struct Summary {
     pub step: u64,
     /// Whether all steps were taken.
     pub finished: bool,
-    /// Best Acc@0.5 on the validation source, and its step.
+    /// Best figure on the validation source, and its step: [`crate::evaluate::Evaluation::headline`].
     pub best: Option<(f64, u64)>,
     /// The last evaluation.
     pub last: Option<EvaluationLine>,

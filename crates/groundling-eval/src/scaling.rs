@@ -1,28 +1,46 @@
-//! Fits the [`Scaling`] that turns scores into probabilities.
+//! Calibrates the no-target score: fits the [`Scaling`] that makes it a probability, and finds the threshold for a false-alarm rate.
 //!
 //! Source: Platt 1999, Probabilistic Outputs for Support Vector Machines, with his targets, which keep separable samples finite.
 
 use groundling_core::Scaling;
 use groundling_core::scaling::log_odds;
 
-use crate::calibration::{Judged, auroc};
+use crate::calibration::{Calibration, Judged, OperatingPoint, auroc};
 
 /// Newton steps; a dozen are usual.
 const MOST_STEPS: usize = 100;
 /// Temperatures beyond this make every score the same.
 const MOST_TEMPERATURE: f64 = 1e4;
 
-/// Why no scaling can be fitted.
+/// Why a score cannot be calibrated.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScalingError {
-    /// Every sample is of one kind.
-    #[error("{holds} samples where it holds and {not} where it does not: both kinds are needed")]
-    OneKind {
-        /// Samples where it holds.
-        holds: usize,
-        /// The others.
-        not: usize,
+    /// The rate is no share, or one of none or all.
+    #[error("a false-alarm rate of {found}, expected a number above 0 and below 1")]
+    Rate {
+        /// The rate.
+        found: f64,
+    },
+    /// No sample is one where nothing fits, or every one is.
+    #[error("{present} phrases about something and {absent} that nothing fits: both kinds are needed")]
+    NoContrast {
+        /// Phrases about something.
+        present: usize,
+        /// Phrases that nothing fits.
+        absent: usize,
+    },
+    /// A single false alarm would be more than the rate allows.
+    #[error(
+        "{present} phrases about something are too few for a false-alarm rate of {rate}: it needs at least {needed}"
+    )]
+    TooFew {
+        /// Phrases about something.
+        present: usize,
+        /// The rate.
+        rate: f64,
+        /// How many it needs.
+        needed: usize,
     },
     /// A score is not a number.
     #[error("score {index} (from 0) is not a number")]
@@ -38,21 +56,58 @@ pub enum ScalingError {
     },
 }
 
+/// A calibrated no-target score, with what it was before and after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitted {
+    /// Makes raw scores probabilities.
+    pub scaling: Scaling,
+    /// From which calibrated score on "not here" is said, and how often that is wrong and right on the samples.
+    pub point: OperatingPoint,
+    /// Figures of the raw scores.
+    pub before: Calibration,
+    /// Figures of the calibrated scores, on the same samples.
+    pub after: Calibration,
+}
+
+/// Calibrates the no-target score on samples that hold where nothing fits: the likeliest scaling, and the smallest threshold that keeps the
+/// false-alarm rate.
+///
+/// # Errors
+/// If the rate is none, the samples are of one kind or too few for the rate, or the score says nothing.
+pub fn fit_no_target(judged: &[Judged], bins: usize, rate: f64) -> Result<Fitted, ScalingError> {
+    if !(rate > 0.0 && rate < 1.0) {
+        return Err(ScalingError::Rate { found: rate });
+    }
+    let absent = judged.iter().filter(|pair| pair.holds).count();
+    let present = judged.len() - absent;
+    let needed = (1.0 / rate).ceil() as usize;
+    if present < needed && present > 0 && absent > 0 {
+        return Err(ScalingError::TooFew { present, rate, needed });
+    }
+    let scaling = fit(judged)?;
+    let scaled: Vec<Judged> =
+        judged.iter().map(|pair| Judged { score: scaling.apply(pair.score), holds: pair.holds }).collect();
+    let none = ScalingError::NoContrast { present, absent };
+    let (before, after) = Calibration::of(judged, bins, rate).zip(Calibration::of(&scaled, bins, rate)).ok_or(none)?;
+    let point = after.operating_point.ok_or(none)?;
+    Ok(Fitted { scaling, point, before, after })
+}
+
 /// The scaling under which the samples are likeliest.
 ///
 /// # Errors
 /// If the samples are of one kind, a score is not a number, or higher scores do not mean that it holds more often.
 pub fn fit(judged: &[Judged]) -> Result<Scaling, ScalingError> {
-    let holds = judged.iter().filter(|pair| pair.holds).count();
-    let not = judged.len() - holds;
-    if holds == 0 || not == 0 {
-        return Err(ScalingError::OneKind { holds, not });
+    let absent = judged.iter().filter(|pair| pair.holds).count();
+    let present = judged.len() - absent;
+    if absent == 0 || present == 0 {
+        return Err(ScalingError::NoContrast { present, absent });
     }
     if let Some(index) = judged.iter().position(|pair| pair.score.is_nan()) {
         return Err(ScalingError::NotANumber { index });
     }
     // Platt's targets: what a sample of each kind says under a uniform prior.
-    let (high, low) = ((holds as f64 + 1.0) / (holds as f64 + 2.0), 1.0 / (not as f64 + 2.0));
+    let (high, low) = ((absent as f64 + 1.0) / (absent as f64 + 2.0), 1.0 / (present as f64 + 2.0));
     let points: Vec<(f64, f64)> =
         judged.iter().map(|pair| (log_odds(pair.score), if pair.holds { high } else { low })).collect();
     let Line { slope, offset } = Line::likeliest(&points);
@@ -161,6 +216,38 @@ mod tests {
     }
 
     #[test]
+    fn the_threshold_is_one_of_calibrated_scores() {
+        // Of 20 phrases about something one has raw log-odds of 2, above half of the absent.
+        let judged = [group(-3.0, 0, 19), group(2.0, 0, 1), group(1.0, 5, 5), group(4.0, 5, 5)].concat();
+        let fitted = fit_no_target(&judged, 15, 0.05).unwrap();
+        // One alarm of 20 is allowed: everything from 1 on.
+        assert!((fitted.point.threshold - fitted.scaling.apply(sigmoid(1.0))).abs() < 1e-12);
+        assert_eq!((fitted.point.false_alarm_rate, fitted.point.detection_rate), (0.05, Some(1.0)));
+        // With 21 it is less than the rate of 0.04 allows.
+        let more = [judged, group(-3.0, 0, 5)].concat();
+        let fitted = fit_no_target(&more, 15, 0.039).unwrap_err();
+        assert_eq!(fitted, ScalingError::TooFew { present: 25, rate: 0.039, needed: 26 });
+        let fitted = fit_no_target(&[more, group(2.5, 0, 1)].concat(), 15, 0.04).unwrap();
+        assert!((fitted.point.threshold - fitted.scaling.apply(sigmoid(2.5))).abs() < 1e-12);
+        assert_eq!((fitted.point.false_alarm_rate, fitted.point.detection_rate), (1.0 / 26.0, Some(0.5)));
+        assert_eq!(fitted.before.auroc, fitted.after.auroc, "the order stays");
+    }
+
+    #[test]
+    fn rates_and_kinds_are_checked() {
+        let judged = [group(1.0, 5, 5), group(-1.0, 0, 5)].concat();
+        for found in [0.0, 1.0, -0.1, 1.5, f64::INFINITY] {
+            assert_eq!(fit_no_target(&judged, 15, found), Err(ScalingError::Rate { found }));
+        }
+        assert!(fit_no_target(&judged, 15, f64::NAN).unwrap_err().to_string().contains("rate of NaN, expected"));
+        let none = |present, absent| Err(ScalingError::NoContrast { present, absent });
+        assert_eq!(fit_no_target(&judged[5..], 15, 0.5), none(5, 0));
+        assert_eq!(fit_no_target(&judged[..5], 15, 0.5), none(0, 5));
+        assert_eq!(fit_no_target(&[], 15, 0.5), none(0, 0));
+        assert_eq!(fit_no_target(&judged, 15, 0.1), Err(ScalingError::TooFew { present: 5, rate: 0.1, needed: 10 }));
+    }
+
+    #[test]
     fn separable_and_certain_samples_stay_finite() {
         let judged = [group(50.0, 30, 30), group(-50.0, 0, 40)].concat();
         assert_eq!((judged[0].score, judged[69].score), (1.0, sigmoid(-50.0)));
@@ -172,8 +259,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_fitted_is_said() {
-        assert_eq!(fit(&group(1.0, 5, 5)), Err(ScalingError::OneKind { holds: 5, not: 0 }));
-        assert_eq!(fit(&[]), Err(ScalingError::OneKind { holds: 0, not: 0 }));
+        assert_eq!(fit(&group(1.0, 5, 5)), Err(ScalingError::NoContrast { present: 0, absent: 5 }));
+        assert_eq!(fit(&[]), Err(ScalingError::NoContrast { present: 0, absent: 0 }));
         let wrong_way = [group(1.0, 2, 10), group(-1.0, 8, 10)].concat();
         let Err(ScalingError::Uninformative { auroc }) = fit(&wrong_way) else { panic!("an error") };
         assert!((auroc - 0.2).abs() < 1e-12);

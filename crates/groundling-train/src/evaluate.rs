@@ -197,9 +197,8 @@ impl Reader {
             if found.is_finite() { RecRule::Standard.iou(found, truth, placement.image()) } else { 0.0 }
         };
         let best = grounded.targets.first().map(|target| target.bbox);
-        let level = |trace: &groundling_models::contract::LevelTrace| {
-            Some((iou(trace.bbox, truth?), trace.kept_share()))
-        };
+        let level =
+            |trace: &groundling_models::contract::LevelTrace| Some((iou(trace.bbox, truth?), trace.kept_share()));
         Scored {
             iou: truth.map(|truth| best.map_or(0.0, |bbox| iou(bbox, truth))),
             mask: scored_mask(grounded, phrase, placement),

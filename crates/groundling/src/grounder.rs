@@ -10,12 +10,12 @@ use groundling_data::text::wordpiece::{Encoded, Truncation, WordPiece};
 use groundling_models::contract::{GroundOptions, Grounded, InputSpec, System};
 use rayon::prelude::*;
 
+use crate::bundle::CalibrationRecord;
 use crate::cache::Recent;
 use crate::engine::{Engine, Erased, Reading};
 use crate::explain::{Explain, not_finite, pixels};
 use crate::input::{Picture, preprocessor};
 use crate::instances::instances;
-use crate::bundle::CalibrationRecord;
 use crate::verdict::Verdict;
 use crate::{Bundle, BundleLimits, DeviceChoice, GroundError, systems};
 

@@ -468,12 +468,8 @@ impl Window {
 
 fn open_validation<C>(recipe: &Recipe<C>, masks: bool) -> Result<Option<Examples>, TrainError> {
     let Some(validation) = &recipe.validation else { return Ok(None) };
-    let options = ExampleOptions {
-        seed: validation.seed,
-        targets: validation.wanted(),
-        masks,
-        ..ExampleOptions::default()
-    };
+    let options =
+        ExampleOptions { seed: validation.seed, targets: validation.wanted(), masks, ..ExampleOptions::default() };
     Ok(Some(Examples::open(&validation.source.parse()?, &options)?))
 }
 

@@ -21,7 +21,9 @@ use groundling_models::contract::System;
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, load_into};
 
 pub use error::BundleError;
-pub use manifest::{CalibrationRecord, MANIFEST_SCHEMA, Manifest, TrainingData, TrainingRecord, VocabularyRecord, WeightsRecord};
+pub use manifest::{
+    CalibrationRecord, MANIFEST_SCHEMA, Manifest, TrainingData, TrainingRecord, VocabularyRecord, WeightsRecord,
+};
 pub use write::Description;
 
 use crate::{builtin, hash};

@@ -1,5 +1,6 @@
 //! Answers in the forms that people and programs ask for.
 
+use groundling::bundle::CalibrationRecord;
 use groundling::{Answer, Grounder, Level};
 use groundling_core::ModelIdentity;
 use groundling_eval::coco::json::ResultJson;
@@ -18,6 +19,7 @@ const ANSWERS_SCHEMA: &str = "groundling.answers/1";
 pub(super) struct Writer {
     format: Format,
     model: ModelIdentity,
+    calibration: Option<CalibrationRecord>,
     /// Answers by their position, since those of one picture come together.
     answers: Vec<(usize, Value)>,
     pictures: usize,
@@ -35,7 +37,8 @@ struct Answers {
 
 impl Writer {
     pub(super) fn new(format: Format, grounder: &Grounder) -> Self {
-        Self { format, model: grounder.identity().clone(), answers: Vec::new(), pictures: 0, last: None }
+        let (model, calibration) = (grounder.identity().clone(), grounder.calibration().cloned());
+        Self { format, model, calibration, answers: Vec::new(), pictures: 0, last: None }
     }
 
     pub(super) fn add(&mut self, asked: &Asked, phrase: &AskedPhrase, answer: Answer) -> anyhow::Result<()> {
@@ -46,7 +49,10 @@ impl Writer {
         let Answer { prediction, flops, dense_flops, explain } = answer;
         let record = PredictionRecord { id: phrase.id.clone(), image: asked.name.clone(), prediction };
         let value = match self.format {
-            Format::Text => return output::say(&text(&record, flops, dense_flops, &explain.levels)),
+            Format::Text => {
+                let calibrated = self.calibration.is_some();
+                return output::say(&text(&record, calibrated, flops, dense_flops, &explain.levels));
+            }
             Format::Jsonl => return output::say(&record.to_json()?),
             Format::Hf => {
                 let found: Vec<HfDetection> = hf_detections(&record.prediction);
@@ -87,7 +93,7 @@ impl Writer {
                 let failed = failed.iter().map(|Failed { place, error }| {
                     json!({"input": place, "error": format!("{error:#}"), "hint": output::hint(error)})
                 });
-                let model = json!({"name": self.model.name, "hash": self.model.hash});
+                let model = json!({"name": self.model.name, "hash": self.model.hash, "calibration": self.calibration});
                 serde_json::to_value(Answers { schema: ANSWERS_SCHEMA, model, answers, failed: failed.collect() })?
             }
         };
@@ -113,16 +119,17 @@ fn level(level: &Level) -> Value {
     })
 }
 
-fn text(record: &PredictionRecord, flops: u64, dense_flops: u64, levels: &[Level]) -> String {
+fn text(record: &PredictionRecord, calibrated: bool, flops: u64, dense_flops: u64, levels: &[Level]) -> String {
     let prediction = &record.prediction;
     let mut lines = vec![format!("{}  {:?}", record.image, prediction.phrase.as_str())];
     if prediction.no_target {
         let score = prediction.no_target_score.map_or(String::new(), |score| format!("   score {score:.2}"));
-        lines.push(format!("  not here{score}"));
+        lines.push(format!("  not here{score}{}", if calibrated { "" } else { ", not calibrated" }));
     }
     for target in &prediction.targets {
         let [x0, y0, x1, y1] = target.bbox.to_array();
-        lines.push(format!("  box   {x0:.1} {y0:.1} {x1:.1} {y1:.1}   score {:.2}", target.score));
+        let pixels = target.mask.as_ref().map_or(String::new(), |mask| format!("   mask of {} pixels", mask.area()));
+        lines.push(format!("  box   {x0:.1} {y0:.1} {x1:.1} {y1:.1}   score {:.2}{pixels}", target.score));
     }
     let gflops = |flops: u64| flops as f64 / 1e9;
     let mut read = format!("  read  {:.3} of {:.3} GFLOPs", gflops(flops), gflops(dense_flops));

@@ -397,7 +397,11 @@ impl Session {
         let verdict = Verdict::of(answer.no_target, self.grounder.calibration());
         // Masks say more than the box around all of them.
         let targets = match &answer.mask {
-            Some(mask) => verdict.cut().map_or_else(Vec::new, |cut| instances(mask, placement, cut)),
+            Some(_) if verdict.no_target => Vec::new(),
+            Some(mask) => {
+                let likely = instances(mask, placement, 0.0);
+                if likely.is_empty() { instances(mask, placement, verdict.faint_cut()) } else { likely }
+            }
             None => answer.targets.iter().map(target).collect(),
         };
         let prediction = Prediction {

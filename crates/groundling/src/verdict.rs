@@ -29,16 +29,10 @@ impl Verdict {
         Self { score: Some(score), no_target: score >= threshold, peak: -log_odds(raw) }
     }
 
-    /// Pixels with log-odds above this belong to the targets; `None` where there are none.
-    ///
-    /// That is 0. Where the calibration says that something is there though no pixel is likelier target than background, it is the pixels
-    /// at least half as likely as the likeliest.
-    pub(crate) fn cut(&self) -> Option<f32> {
-        if self.no_target {
-            return None;
-        }
-        let half = |peak: f64| -log_odds(1.0 - 0.5 * probability(peak));
-        Some(if self.peak > 0.0 || self.score.is_none() { 0.0 } else { half(self.peak) as f32 })
+    /// Log-odds above which pixels are at least half as likely as the likeliest: the mask where something is there, though no pixel of it
+    /// is likelier target than background.
+    pub(crate) fn faint_cut(&self) -> f32 {
+        -log_odds(1.0 - 0.5 * probability(self.peak)) as f32
     }
 }
 
@@ -66,9 +60,10 @@ mod tests {
     #[test]
     fn without_calibration_the_raw_score_decides() {
         let verdict = |raw| Verdict::of(Some(raw), None);
-        assert!(verdict(0.5).no_target && verdict(0.5).cut().is_none(), "a tie is background");
-        assert!(!verdict(0.499).no_target && verdict(0.499).cut() == Some(0.0));
-        assert_eq!(Verdict::of(None, Some(&calibration(1.0, 0.0, 0.0))).cut(), Some(0.0), "it cannot tell");
+        assert!(verdict(0.5).no_target, "a tie is background");
+        assert!(!verdict(0.499).no_target);
+        let cannot_tell = Verdict::of(None, Some(&calibration(1.0, 0.0, 0.0)));
+        assert!(!cannot_tell.no_target && cannot_tell.score.is_none());
     }
 
     #[test]
@@ -77,13 +72,13 @@ mod tests {
         let rule = calibration(2.0, -2.0, 0.6);
         let raw = |log_odds: f64| Some((1.0 / (1.0 + (-log_odds).exp())) as f32);
         let some = Verdict::of(raw(-2.0), Some(&rule));
-        assert!((some.score.unwrap() - 0.5).abs() < 1e-6 && !some.no_target && some.cut() == Some(0.0));
+        assert!((some.score.unwrap() - 0.5).abs() < 1e-6 && !some.no_target);
         let none = Verdict::of(raw(-1.0), Some(&rule));
         // A mask with pixels, and still "not here".
-        assert!((none.score.unwrap() - 0.622_459).abs() < 1e-5 && none.no_target && none.cut().is_none());
+        assert!((none.score.unwrap() - 0.622_459).abs() < 1e-5 && none.no_target);
         // The other way round: no pixel is likelier target than background (p = 0.268941 at the best), and still something.
         let faint = Verdict::of(raw(1.0), Some(&calibration(1.0, 3.0, 0.6)));
         let p: f64 = 0.268_941 / 2.0;
-        assert!((f64::from(faint.cut().unwrap()) - (p / (1.0 - p)).ln()).abs() < 1e-4, "{faint:?}");
+        assert!(!faint.no_target && (f64::from(faint.faint_cut()) - (p / (1.0 - p)).ln()).abs() < 1e-4, "{faint:?}");
     }
 }

@@ -45,7 +45,7 @@ struct Run {
     phrases: usize,
     /// Phrases of these pictures that were not asked.
     left_out: usize,
-    /// In whose pixels answers and truths are compared.
+    /// In whose pixels answers are given; the protocol may resize them.
     frame: Frame,
     /// Whether "not here" is said by a calibrated score.
     calibrated: bool,
@@ -230,7 +230,7 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
     Ok(Outcome::Done)
 }
 
-/// In whose pixels answers and truths are compared.
+/// In whose pixels answers are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Frame {
     /// Those of the original picture.

@@ -175,6 +175,66 @@ impl Counted {
     }
 }
 
+const RECIPE: &str = "
+    [model]
+    system = \"dmmi\"
+    preset = \"tiny\"
+    [[data]]
+    source = \"scenes:train:100\"
+    size = [64, 64]
+    phrases = [2, 2]
+    targets = [\"zero\", \"one\", \"many\"]
+    [validation]
+    source = \"scenes:val:4\"
+    every = 2
+    targets = [\"zero\", \"one\", \"many\"]
+    [schedule]
+    steps = 4
+    batch = 3
+    [criterion]
+    class_weights = [0.1, 10.0]
+    [output]
+    precision = \"f32\"
+";
+
+/// Weights are kept by the overall IoU of masks, and the figures of training are those of `eval`.
+#[test]
+fn training_keeps_the_best_masks() {
+    let folder = scratch("cli-masks-train");
+    let (recipe, out) = (folder.join("recipe.toml"), folder.join("out"));
+    std::fs::write(&recipe, RECIPE).unwrap();
+    let (code, printed, err) = said(&["train", path(&recipe), "--out", path(&out), "--threads", "1", "-q"]);
+    assert_eq!(code, 0, "{err}");
+    let log = lines(&out.join("log.jsonl"));
+    let step = log.iter().find(|line| line["type"] == "step").unwrap();
+    for term in ["segmentation", "recovery", "contrast"] {
+        assert!(step["terms"][term].as_f64().is_some_and(f64::is_finite), "{term}: {step}");
+    }
+    let evaluations: Vec<&Value> = log.iter().filter(|line| line["type"] == "evaluation").collect();
+    assert_eq!(evaluations.len(), 2);
+    let overall = |line: &Value| line["masks"]["overall_iou"].as_f64().unwrap();
+    let best = evaluations.iter().map(|line| overall(line)).fold(0.0, f64::max);
+    assert!(best > 0.0 && printed.contains(&format!("best oIoU {best:.2} at step ")), "{printed}");
+    let last = evaluations[1];
+    let eval = |protocol| {
+        json_with(&out.join("last"), &["eval", "--data", "scenes:val:4", "--protocol", protocol, "--resamples", "0"])
+    };
+    let (zom, gres) = (eval("ref-zom"), eval("gres-empty-mask"));
+    for (report, name, key) in [
+        (&zom, "oIoU", "overall_iou"),
+        (&zom, "mIoU", "mean_iou"),
+        (&zom, "Acc", "absent_accuracy"),
+        (&gres, "T-acc", "answered"),
+    ] {
+        let trained = last["masks"][key].as_f64().unwrap();
+        assert!((value(report, name) - trained).abs() < 1e-9, "{name}: {trained} while training, {report}");
+    }
+    let auroc = zom["calibration"]["auroc"].as_f64().unwrap();
+    assert!((auroc - last["masks"]["no_target_auroc"].as_f64().unwrap()).abs() < 1e-9);
+    assert_eq!(last["masks"]["absent"], zom["counts"]["zero"]);
+    assert!(std::fs::read_to_string(out.join("accuracy.svg")).unwrap().contains("oIoU"));
+}
+
 #[test]
 fn answers_have_masks_in_every_form() {
     let photo = fixtures().join("photos/coffee.jpg");

@@ -183,6 +183,8 @@ pub enum Shape {
     Constant,
     /// On a straight line.
     Linear,
+    /// As the line to the power of 0.9, which ends a little steeper: the schedule of segmentation since DeepLab.
+    Poly,
     /// On half a cosine.
     Cosine,
 }

@@ -5,20 +5,25 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use groundling::DetectError;
 use groundling::instances::instances;
 use groundling_core::{BoxCxcywh, BoxXyxy, FrameError, Pixels, Placement, Rle, Unit};
 use groundling_data::examples::{ExampleError, ExamplePhrase, Examples, Picture};
 use groundling_data::image::preprocess::Preprocessor;
 use groundling_data::text::wordpiece::WordPiece;
 use groundling_eval::calibration::{Judged, auroc};
+use groundling_eval::coco::CocoError;
 use groundling_eval::masks::{MaskOverlap, MaskSize};
 use groundling_eval::rec::{RecRule, RecScores};
 use groundling_eval::res::{ResOutcome, ResScores};
 use groundling_models::contract::{GroundOptions, Grounded, InputSpec, OptionError, System};
 use rayon::prelude::*;
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::objects::listed;
 use crate::sample::ids;
+use crate::task::{Figures, percent};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,6 +68,49 @@ pub struct MaskFigures {
     pub no_target_auroc: Option<f64>,
 }
 
+impl Figures for Evaluation {
+    /// Overall IoU of masks where there are masks, else Acc@0.5 of boxes.
+    fn best(&self) -> (&'static str, f64) {
+        match &self.masks {
+            Some(masks) => ("oIoU", masks.overall_iou.unwrap_or(0.0)),
+            None => ("Acc@0.5", self.acc50.unwrap_or(0.0)),
+        }
+    }
+
+    fn columns(&self) -> Vec<(&'static str, String)> {
+        let levels = |of: &dyn Fn(&LevelFigures) -> String| self.levels.iter().map(of).collect::<Vec<_>>().join(" ");
+        if let Some(masks) = &self.masks {
+            return vec![
+                ("oIoU", percent(masks.overall_iou)),
+                ("mIoU", percent(masks.mean_iou)),
+                ("T-acc", percent(masks.answered)),
+                ("Acc", percent(masks.absent_accuracy)),
+                ("AUROC", masks.no_target_auroc.map_or("-".to_owned(), |auroc| format!("{auroc:.3}"))),
+                ("Acc@0.5", percent(self.acc50)),
+            ];
+        }
+        let mut columns = vec![("Acc@0.5", percent(self.acc50)), ("mIoU", percent(self.mean_iou))];
+        if !self.levels.is_empty() {
+            columns.push(("by level", levels(&|level| percent(level.acc50))));
+            columns.push(("kept", levels(&|level| format!("{:.2}", level.kept))));
+        }
+        columns.push(("GFLOPs", format!("{:.3}", self.mean_flops / 1e9)));
+        columns.push(("dense", format!("{:.3}", self.mean_dense_flops / 1e9)));
+        columns
+    }
+
+    fn curves(line: &Value) -> Vec<(String, String)> {
+        let levels = line["levels"].as_array().map_or(0, Vec::len);
+        let level = |level: usize| (format!("level {level}"), format!("/levels/{level}/acc50"));
+        let whole = [("Acc@0.5", "/acc50"), ("mIoU", "/mean_iou")].map(|(name, at)| (name.to_owned(), at.to_owned()));
+        let masks =
+            [("oIoU", "overall_iou"), ("mask mIoU", "mean_iou"), ("T-acc", "answered"), ("Acc", "absent_accuracy")]
+                .map(|(name, key)| (name.to_owned(), format!("/masks/{key}")));
+        let masks = masks.into_iter().filter(|_| line.get("masks").is_some());
+        whole.into_iter().chain(masks).chain((0..levels).map(level)).collect()
+    }
+}
+
 /// Figures of one level.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelFigures {
@@ -102,16 +150,20 @@ pub enum EvaluationError {
     /// The system cannot do what was asked.
     #[error(transparent)]
     Options(#[from] OptionError),
-}
-
-impl Evaluation {
-    /// The figure by which weights are chosen, with its name: overall IoU of masks where there are masks, else Acc@0.5 of boxes.
-    pub fn headline(&self) -> (&'static str, Option<f64>) {
-        match &self.masks {
-            Some(masks) => ("oIoU", masks.overall_iou),
-            None => ("Acc@0.5", self.acc50),
-        }
-    }
+    /// The detector cannot do what was asked.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// What was detected cannot be scored.
+    #[error(transparent)]
+    Coco(#[from] CocoError),
+    /// The data have classes that the detector does not know.
+    #[error("the detector does not know the classes {}; it knows {}", listed(unknown), listed(known))]
+    Classes {
+        /// Classes of the data.
+        unknown: Vec<String>,
+        /// Classes of the detector.
+        known: Vec<String>,
+    },
 }
 
 /// One expression's result.

@@ -19,6 +19,11 @@ pub fn rate_factor(schedule: &ScheduleSection, step: u64, steps: u64) -> f64 {
         Shape::Linear => 1.0 - done,
         Shape::Poly => (1.0 - done).powf(0.9),
         Shape::Cosine => 0.5 * (1.0 + (PI * done).cos()),
+        Shape::Step => {
+            // Milestones are shares of the whole run, its warm-up counted.
+            let share = step as f64 / steps.max(1) as f64;
+            0.1f64.powi(schedule.milestones.iter().filter(|&&milestone| share >= milestone).count() as i32)
+        }
     };
     schedule.floor + (1.0 - schedule.floor) * fallen
 }
@@ -60,6 +65,15 @@ mod tests {
         let poly = factors(Shape::Poly, 0.0);
         assert!((poly[6] - 0.535_886_731).abs() < 1e-9 && (poly[9] - 0.153_893_052).abs() < 1e-9, "{poly:?}");
         assert!((factors(Shape::Linear, 0.5)[6] - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rates_fall_in_steps() {
+        let milestones = vec![0.5, 0.9];
+        let schedule = ScheduleSection { warmup: 0.0, shape: Shape::Step, milestones, ..ScheduleSection::default() };
+        let factors: Vec<f64> = (0..10).map(|step| rate_factor(&schedule, step, 10)).collect();
+        let expected = [1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.01];
+        assert!(factors.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{factors:?}");
     }
 
     #[test]

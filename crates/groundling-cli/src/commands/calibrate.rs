@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::charts;
-use super::evaluate::seed_of;
+use super::usual::seed_of;
 use crate::flags::{Calibrate, Format};
 use crate::{Outcome, output, progress};
 

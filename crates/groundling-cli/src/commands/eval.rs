@@ -84,7 +84,7 @@ fn truths(flags: &Eval, truth: &str, protocol: Protocol) -> anyhow::Result<Vec<T
         truth.parse().with_context(|| format!("{truth:?} is neither a file of truth records nor a data source"))?;
     let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
     let mut truths = samples::truths(&source, flags.masks.into(), seed, &progress::bar(true, 0, ""))?;
-    if flags.targets.unwrap_or(super::evaluate::usual_targets(protocol)) == TargetsName::One {
+    if flags.targets.unwrap_or(super::usual::usual_targets(protocol)) == TargetsName::One {
         truths.retain(|truth| truth.source == TargetCount::One);
     }
     Ok(truths)

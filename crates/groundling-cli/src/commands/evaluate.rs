@@ -5,24 +5,20 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use groundling::{Answer, Grounder, Options};
-use groundling_core::{ImageSize, PredictedTarget, TargetCount};
+use groundling::{Answer, Grounder, Options, systems};
+use groundling_core::{PredictedTarget, TargetCount};
 use groundling_data::DataSource;
 use groundling_data::examples::{ExampleOptions, Examples, Targets};
 use groundling_data::image::decode::ExifOrientation;
-use groundling_data::readers::refer::Flavour;
-use groundling_eval::grec::Pairing;
-use groundling_eval::gres::PredictedEmpty;
-use groundling_eval::rec::RecRule;
 use groundling_eval::records::{PredictionRecord, Sample, TruthRecord, write_predictions};
-use groundling_eval::{EvalOptions, MaskSize, Protocol, Report, evaluate};
-use groundling_models::contract::Fit;
+use groundling_eval::{EvalOptions, Protocol, Report, evaluate};
 use groundling_viz::{Chart, Marker, Plot, Series, Spread, XyPlot, write_atomically};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::charts;
 use super::eval::{draw_reliability, options};
+use super::usual::{Frame, usual_protocol, usual_targets};
 use crate::flags::{Eval, Format, TargetsName};
 use crate::{Outcome, output, progress};
 
@@ -135,6 +131,15 @@ struct Looked {
 }
 
 pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> anyhow::Result<Outcome> {
+    if systems::DETECTORS.contains(&flags.model.bundle()?.manifest().system.as_str()) {
+        return super::evaluate_objects::run(flags, source, format);
+    }
+    if !flags.keep_ratio.is_empty() {
+        bail!("--keep-ratio is for detectors; what these weights read is chosen by --threshold and --sweep");
+    }
+    if flags.chart.is_some() && flags.sweep.is_empty() {
+        bail!("--chart draws a sweep: give --sweep as well");
+    }
     let data: DataSource = source.parse()?;
     let named: Option<Protocol> = flags.protocol.as_deref().map(str::parse).transpose()?;
     for chart in flags.chart.iter().chain(&flags.reliability) {
@@ -228,65 +233,6 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
     let evaluated = Evaluated { report, run };
     output::result(format, &evaluated, || evaluated.to_table())?;
     Ok(Outcome::Done)
-}
-
-/// In whose pixels answers are given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Frame {
-    /// Those of the original picture.
-    Original,
-    /// Those of the model's canvas: the truth is resized to it, as the released programs of segmentation do, and the answer is taken as
-    /// the network gives it.
-    Canvas(ImageSize),
-}
-
-impl Frame {
-    /// The canvas where a protocol compares masks of just its size and pictures fill it.
-    fn of(protocol: Protocol, grounder: &Grounder) -> Self {
-        let input = grounder.input();
-        match protocol.mask_size() {
-            Some(MaskSize::Resized(side)) if side == input.side && input.fit == Fit::Square => {
-                ImageSize::square(side).map_or(Self::Original, Self::Canvas)
-            }
-            _ => Self::Original,
-        }
-    }
-}
-
-impl Serialize for Frame {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Original => serializer.serialize_str("original"),
-            Self::Canvas(size) => serializer.collect_str(&format_args!("canvas {size}")),
-        }
-    }
-}
-
-/// The seed of generated data; other data have none.
-pub(super) fn seed_of(data: &DataSource, seed: u64) -> Option<u64> {
-    matches!(data, DataSource::Scenes { .. }).then_some(seed)
-}
-
-/// gRefCOCO has phrases about nothing and about several things, Ref-ZOM and scenes too, which only masks are scored on; everything else is
-/// scored by its phrases about one thing.
-fn usual_protocol(data: &DataSource, segments: bool) -> Protocol {
-    let flavour = match data {
-        DataSource::Refer { flavour, .. } => Some(flavour),
-        _ => None,
-    };
-    match (flavour, segments) {
-        (Some(Flavour::GRefCoco), false) => Protocol::Grec(Pairing::Giou),
-        (Some(Flavour::GRefCoco), true) => Protocol::Gres { empty: PredictedEmpty::Flag, size: MaskSize::Original },
-        (Some(Flavour::Refer), true) => Protocol::Res(MaskSize::Original),
-        (Some(Flavour::RefZom), true) => Protocol::RefZom(MaskSize::Original),
-        (None, true) if matches!(data, DataSource::Scenes { .. }) => Protocol::RefZom(MaskSize::Original),
-        _ => Protocol::Rec(RecRule::Standard),
-    }
-}
-
-/// One target where a protocol scores one box, else every phrase.
-pub(super) fn usual_targets(protocol: Protocol) -> TargetsName {
-    if matches!(protocol, Protocol::Rec(_)) { TargetsName::One } else { TargetsName::All }
 }
 
 /// Reads a picture and answers its phrases at every threshold.

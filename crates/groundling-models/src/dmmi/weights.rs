@@ -112,19 +112,10 @@ pub const ENCODER_KEYS: &[Rule] = &[
 ];
 
 pub(super) fn layouts() -> Vec<Layout> {
-    let layout = |name, about, marker, rules: &[Rule]| Layout { name, about, marker, rules: rules.to_vec() };
+    let whole = "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`";
+    let encoders = "an image encoder (Swin as classifiers publish it, or torchvision's ResNet) and a BERT in one file: `image` and `bert`";
     vec![
-        layout(
-            "official",
-            "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`",
-            "model.",
-            OFFICIAL_KEYS,
-        ),
-        layout(
-            "encoders",
-            "an image encoder (Swin as classifiers publish it, or torchvision's ResNet) and a BERT in one file: `image` and `bert`",
-            "bert.",
-            ENCODER_KEYS,
-        ),
+        Layout::new("official", whole, "model.", OFFICIAL_KEYS),
+        Layout::new("encoders", encoders, "bert.", ENCODER_KEYS),
     ]
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use groundling_testkit::scratch;
+use groundling_train::evaluate::Evaluation;
 use groundling_train::log::{LOG_FILE, read_lines};
+use groundling_train::phrases::Phrases;
 use groundling_train::run::{self, Control, Event, Job, Observer, Plan, Resume, Silent, Summary, TrainError};
 use groundling_train::state::{STATE_FILE, State, StateError};
 
@@ -11,12 +13,12 @@ use groundling::{Bundle, BundleLimits};
 
 use crate::toy::{Toy, alone, job};
 
-fn train(job: Job<Toy>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+fn train(job: Job<Phrases<Toy>>, observer: &mut dyn Observer<Evaluation>) -> Result<Summary<Evaluation>, TrainError> {
     let _alone = alone();
     run::train(job, observer)
 }
 
-fn plan(job: Job<Toy>) -> Result<Plan, TrainError> {
+fn plan(job: Job<Phrases<Toy>>) -> Result<Plan, TrainError> {
     let _alone = alone();
     run::plan(job)
 }
@@ -38,8 +40,8 @@ fn state(folder: &Path) -> State {
 /// Ends a run at a step.
 struct StopAt(u64);
 
-impl Observer for StopAt {
-    fn notice(&mut self, event: Event<'_>) -> Control {
+impl<F> Observer<F> for StopAt {
+    fn notice(&mut self, event: Event<'_, F>) -> Control {
         match event {
             Event::Step { step, .. } if step == self.0 => Control::Stop,
             _ => Control::Continue,
@@ -118,6 +120,18 @@ fn two_halves_are_one_batch() {
     let apart = whole.iter().zip(&halves).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     // The first steps of Adam divide by tiny moments and enlarge rounding; a lost half would be of the order of the rate, 1e-2.
     assert!(apart < 1e-4, "{apart}");
+}
+
+/// Steps of no length leave the weights that a run starts with.
+#[test]
+fn a_run_can_start_from_the_state_of_another() {
+    let (first, second) = (scratch("train-first"), scratch("train-second"));
+    train(job(&first, &["schedule.steps=9", "optimizer.ema.decay=0"]), &mut Silent).unwrap();
+    let from = format!("model.from={:?}", first.join(STATE_FILE));
+    let overrides = [&from[..], "schedule.steps=3", "schedule.seed=5", "optimizer.lr=1e-30", "optimizer.ema.decay=0"];
+    let summary = train(job(&second, &overrides), &mut Silent).unwrap();
+    assert_eq!((summary.plan.done, summary.step), (0, 3), "it counts its own steps");
+    assert!(weights(&first.join("last")) == weights(&second.join("last")));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundles;
+mod detector;
 mod dmmi;
 mod fake;
 mod grounding;

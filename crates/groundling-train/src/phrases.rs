@@ -130,8 +130,12 @@ impl<S: System + 'static> Task for Phrases<S> {
     }
 
     fn validation(&self, section: &ValidationSection) -> Result<Examples, BatchError> {
-        let options =
-            ExampleOptions { seed: section.seed, targets: section.wanted(), masks: false, ..ExampleOptions::default() };
+        let options = ExampleOptions {
+            seed: section.seed,
+            targets: section.wanted(),
+            masks: S::SEGMENTS,
+            ..ExampleOptions::default()
+        };
         open_examples(&section.source, &options)
     }
 
@@ -146,7 +150,7 @@ impl<S: System + 'static> Task for Phrases<S> {
     }
 
     fn is_main_term(name: &str) -> bool {
-        ["l1.", "giou.", "sparse."].iter().any(|start| name.starts_with(start))
+        ["l1.", "giou.", "sparse.", "segmentation", "recovery", "contrast"].iter().any(|start| name.starts_with(start))
     }
 }
 

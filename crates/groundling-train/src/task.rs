@@ -98,11 +98,8 @@ pub trait Task: Debug + Send + Sync + Sized + 'static {
 
 /// What an evaluation finds; its fields stand in the log.
 pub trait Figures: Debug + Clone + PartialEq + Serialize {
-    /// Name of the figure by which weights are compared.
-    const BEST: &'static str;
-
-    /// That figure; the larger the better. 0 where there is none.
-    fn best(&self) -> f64;
+    /// The figure by which weights are compared, with its name; the larger the better. 0 where there is none.
+    fn best(&self) -> (&'static str, f64);
 
     /// For people: headings and values.
     fn columns(&self) -> Vec<(&'static str, String)>;

@@ -1,6 +1,8 @@
 //! What the commands do. Each takes its arguments as typed, turns them into what the libraries need, and prints a result.
 
 mod bench;
+mod calibrate;
+mod charts;
 mod convert;
 mod data;
 mod detect;
@@ -12,6 +14,7 @@ mod ground;
 mod models;
 mod samples;
 mod train;
+mod usual;
 
 use clap::CommandFactory;
 
@@ -28,6 +31,7 @@ pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
         Command::Data(Data::Sheet(sheet)) => data::sheet(&sheet, format),
         Command::Data(Data::Truth(truth)) => data::truth(&truth, flags.quiet),
         Command::Eval(eval) => eval::run(&eval, format, flags.quiet),
+        Command::Calibrate(calibrate) => calibrate::run(&calibrate, format, flags.quiet),
         Command::Models(models) => models::run(&models, format),
         Command::Convert(convert) => convert::run(&convert, format),
         Command::Bench(bench) => bench::run(&bench, format),

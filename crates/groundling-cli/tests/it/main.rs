@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod formats;
+mod masks;
 mod model;
 mod program;
 mod train;

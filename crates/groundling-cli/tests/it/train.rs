@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
-use groundling_models::scanformer::{Criterion, ScanFormerConfig};
+use groundling_models::contract::System;
+use groundling_models::dmmi::{Dmmi, DmmiConfig};
+use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_testkit::scratch;
 use groundling_train::recipe::Recipe;
 
@@ -114,9 +116,9 @@ fn mistakes_end_with_code_2_and_a_place() {
     );
 }
 
-#[test]
-fn every_recipe_of_the_project_is_read() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/scanformer");
+/// Reads the recipes of a system and checks what they resolve to.
+fn recipes<S: System>(preset: impl Fn(&str) -> Option<S::Config>) -> usize {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(S::NAME);
     let mut found = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -124,14 +126,21 @@ fn every_recipe_of_the_project_is_read() {
         for word in ["# command   groundling train recipes/", "# hardware ", "# time ", "# expected "] {
             assert!(text.contains(word), "{}: the header lacks {word:?}", path.display());
         }
-        let mut recipe = Recipe::<Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
-        let preset = ScanFormerConfig::preset(&recipe.model.preset).unwrap();
-        recipe.resolve(&preset).unwrap().check().unwrap();
-        recipe.criterion.check().unwrap();
-        for data in &recipe.data {
-            data.source.parse::<groundling_data::DataSource>().unwrap();
+        let mut recipe = Recipe::<S::Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
+        assert_eq!(recipe.model.system, S::NAME);
+        let config = recipe.resolve(&preset(&recipe.model.preset).unwrap()).unwrap();
+        let model = S::init(&config, &burn::tensor::Device::flex()).unwrap();
+        model.for_training(&recipe.broadest_criterion().unwrap()).unwrap();
+        for source in recipe.data.iter().map(|data| &data.source).chain(recipe.validation.iter().map(|v| &v.source)) {
+            source.parse::<groundling_data::DataSource>().unwrap();
         }
         found += 1;
     }
-    assert_eq!(found, 5, "the number of recipes changed");
+    found
+}
+
+#[test]
+fn every_recipe_of_the_project_is_read() {
+    let found = [recipes::<ScanFormer>(ScanFormerConfig::preset), recipes::<Dmmi>(DmmiConfig::preset)];
+    assert_eq!(found, [5, 8], "the number of recipes changed");
 }

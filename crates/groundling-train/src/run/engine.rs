@@ -388,7 +388,7 @@ impl<T: Task> Run<T> {
         let mut model = self.published()?;
         model.prepare_inference();
         let figures = self.batches.task().evaluate(&model, validation, limit, &self.plain_device)?;
-        let found = figures.best();
+        let (_, found) = figures.best();
         let best = self.progress.best.is_none_or(|(known, _)| found > known);
         if best {
             self.progress.best = Some((found, self.progress.step));

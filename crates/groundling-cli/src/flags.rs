@@ -1,5 +1,6 @@
 //! Arguments as they are typed.
 
+mod analyze;
 mod model;
 pub(crate) mod train;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use analyze::{Analyze, AnalyzeAttention};
 pub(crate) use model::{Bench, Convert, Doctor, Ground, HowFlags, ModelFlags, Models, PrecisionName};
 
 /// Finds what words refer to in a picture: a box, a mask, several of them, or an honest "not here".
@@ -69,6 +71,9 @@ pub(crate) enum Command {
     Data(Data),
     /// Score a model on data, or a file of predictions against a truth.
     Eval(Eval),
+    /// Look into what a model does on data.
+    #[command(subcommand)]
+    Analyze(Analyze),
     /// List the models this version knows and the weights that are there.
     Models(Models),
     /// Turn a checkpoint of another program into a folder of weights.

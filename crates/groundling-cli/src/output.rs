@@ -12,6 +12,7 @@ use groundling_eval::records::JoinError;
 use groundling_nn::checkpoint::CheckpointError;
 use serde::Serialize;
 
+use crate::commands::NothingError;
 use crate::flags::Format;
 
 /// Writes a line to stdout.
@@ -59,6 +60,9 @@ fn typed_hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<CheckpointError>() {
         return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<NothingError>() {
+        return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<DeviceError>() {
         return Some(error.hint());

@@ -40,7 +40,7 @@ fn run(arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
-fn said(arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn said(arguments: &[&str]) -> (i32, String, String) {
     let output = run(arguments);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))

@@ -1,6 +1,7 @@
 //! The library from outside: sessions, limits, folders of weights.
 #![allow(clippy::unwrap_used)]
 
+mod attention;
 mod bundles;
 mod dmmi;
 mod fake;

@@ -182,7 +182,7 @@ impl Analysis<'_> {
             image: image.to_owned(),
             phrase: phrase.phrase.as_str().to_owned(),
             iou: answer.prediction.best().map_or(0.0, |best: &PredictedTarget| iou(best.bbox)),
-            even: maps.first().map_or(0.0, |map| map.inside_if_even(target, self.rule)),
+            even: maps.last().map_or(0.0, |map| map.inside_if_even(target, self.rule)),
             layers: layers.collect(),
         };
         Ok((maps.into_iter().map(|map| map.name).collect(), sample))

@@ -7,7 +7,7 @@ use groundling::attention::{AttentionKind, AttentionMap};
 use groundling_eval::attention::{AttentionReport, AttentionSample, LayerReport, to_csv};
 use groundling_viz::sheet::{Cell, Sheet};
 use groundling_viz::{
-    AttentionRow, AttentionView, Chart, Grid, Marker, Page, Plot, Series, Theme, XyPlot, draw_attention,
+    AttentionRow, AttentionView, BarPlot, BarSeries, Chart, Grid, Page, Plot, Series, Theme, XyPlot, draw_attention,
     write_atomically, write_png,
 };
 use image::RgbImage;
@@ -66,27 +66,25 @@ fn shown_layers(count: usize) -> Vec<usize> {
     (1..=shown).map(|place| place * count / shown - 1).collect()
 }
 
+/// A group of bars for each layer, and one for even attention.
 fn layer_chart(report: &AttentionReport) -> Chart {
-    let series = |name: &str, of: fn(&LayerReport) -> Option<f64>| {
-        let points = report.layers.iter().enumerate().filter_map(|(index, layer)| Some((index as f64, of(layer)?)));
-        Series::line(name, points.collect()).marked(Marker::Disc)
+    let rows = || report.layers.iter().chain([&report.even]);
+    let bars = |name: &str, of: fn(&LayerReport) -> Option<f64>| {
+        BarSeries::new(name, rows().map(|row| of(row).unwrap_or(f64::NAN)).collect())
     };
-    let even = |name: &str, value: Option<f64>| {
-        let ends = [0.0, report.layers.len().saturating_sub(1) as f64];
-        Series::line(name, value.map(|value| ends.map(|end| (end, value)).to_vec()).unwrap_or_default())
-    };
-    let plot = XyPlot {
+    let plot = BarPlot {
+        categories: rows().map(|row| row.name.clone()).collect(),
         series: vec![
-            series("rho with IoU", |layer| layer.rho),
-            series("mean attention in the box", |layer| layer.mean_inside),
-            even("rho, even attention", report.even.rho),
-            even("mean, even attention", report.even.mean_inside),
+            bars("rho with IoU", |row| row.rho),
+            bars("mean attention in the true box", |row| row.mean_inside),
         ],
-        ..XyPlot::default()
+        show_values: true,
+        y_range: None,
     };
-    Chart::new("Attention in the true box, by layer", Plot::Xy(plot))
-        .labelled("layer", "correlation; share of attention")
-        .sized(800.0, 480.0)
+    let width = (90.0 * rows().count() as f64).clamp(640.0, 4000.0);
+    Chart::new("Attention in the true box, by layer", Plot::Bars(plot))
+        .labelled("", "correlation; share of attention")
+        .sized(width, 420.0)
 }
 
 fn scatter_sheet(report: &AttentionReport, samples: &[AttentionSample], shown: &[usize]) -> anyhow::Result<RgbImage> {

@@ -1,6 +1,7 @@
 //! Arguments as they are typed.
 
 mod analyze;
+mod detect;
 mod model;
 pub(crate) mod train;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use analyze::{Analyze, AnalyzeAttention};
+pub(crate) use detect::Detect;
 pub(crate) use model::{Bench, Convert, Doctor, Ground, HowFlags, ModelFlags, Models, PrecisionName};
 
 /// Finds what words refer to in a picture: a box, a mask, several of them, or an honest "not here".
@@ -54,11 +56,11 @@ pub(crate) enum Format {
     /// One JSON object, whose form is stable.
     #[value(alias = "native")]
     Json,
-    /// Of `ground`: predictions as JSON lines, as `eval --predictions` reads them.
+    /// Of `ground`: predictions as JSON lines, as `eval --predictions` reads them. Of `detect`: a line for each picture.
     Jsonl,
-    /// Of `ground`: as the zero-shot object detection of Hugging Face.
+    /// Of `ground` and `detect`: as the zero-shot object detection of Hugging Face.
     Hf,
-    /// Of `ground`: a results file of COCO.
+    /// Of `ground` and `detect`: a results file of COCO.
     Coco,
 }
 
@@ -66,6 +68,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Find what a phrase refers to in a picture.
     Ground(Ground),
+    /// Find all objects of the classes that a detector knows.
+    Detect(Detect),
     /// Make, check and look at data sets.
     #[command(subcommand)]
     Data(Data),
@@ -236,8 +240,12 @@ pub(crate) struct Eval {
     /// Ask at each of these thresholds (`--sweep=-inf,0,inf`): accuracy against what was read. The report is that of the first.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, requires = "data", conflicts_with = "threshold")]
     pub(crate) sweep: Vec<f32>,
-    /// Draw the sweep (.svg or .png).
-    #[arg(long, value_name = "FILE", requires = "sweep")]
+    /// Detectors: average shares of the feature tokens that the encoder works on (`--keep-ratio 1.0,0.5,0.3,0.1`); as the model was trained
+    /// by default. The figures of each are reported.
+    #[arg(long, value_delimiter = ',', value_name = "SHARES", requires = "data")]
+    pub(crate) keep_ratio: Vec<f32>,
+    /// Draw the sweep, or a detector's AP against its operations (.svg or .png).
+    #[arg(long, value_name = "FILE", requires = "data")]
     pub(crate) chart: Option<PathBuf>,
     /// Only the first pictures of the source.
     #[arg(long, value_name = "PICTURES", requires = "data")]

@@ -1,7 +1,10 @@
 //! From the flags of a model to one that is ready.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
-use groundling::{Bundle, BundleLimits, Grounder, Options, Settings};
+use groundling::bundle::WEIGHTS_VARIABLE;
+use groundling::{Bundle, BundleLimits, Detector, Grounder, Options, Settings};
 use groundling_data::image::decode::ExifOrientation;
 
 use crate::flags::{HowFlags, ModelFlags};
@@ -26,7 +29,27 @@ impl ModelFlags {
         self.set_threads()?;
         let bundle = self.bundle()?;
         tracing::info!("{} ({})", bundle.manifest().name, bundle.place());
-        Ok(Grounder::open_with(&bundle, Settings { device: self.device, exif, ..Settings::default() })?)
+        Ok(Grounder::open_with(&bundle, self.settings(exif))?)
+    }
+
+    /// The detector, ready. There is none by default.
+    pub(crate) fn open_detector(&self, exif: ExifOrientation) -> anyhow::Result<Detector> {
+        self.set_threads()?;
+        let named = self.weights.is_some() || std::env::var_os(WEIGHTS_VARIABLE).is_some_and(|name| !name.is_empty());
+        if !named {
+            bail!("no detector is part of this program: name a folder of weights with --weights");
+        }
+        Ok(Detector::open_with(&self.bundle()?, self.settings(exif))?)
+    }
+
+    /// The detector of another folder of weights, on the same device.
+    pub(crate) fn detector_of(&self, weights: &Path, exif: ExifOrientation) -> anyhow::Result<Detector> {
+        let bundle = Bundle::open(weights, &BundleLimits::default())?;
+        Ok(Detector::open_with(&bundle, self.settings(exif))?)
+    }
+
+    fn settings(&self, exif: ExifOrientation) -> Settings {
+        Settings { device: self.device, exif, ..Settings::default() }
     }
 }
 

@@ -4,14 +4,16 @@ use std::io::Write;
 
 use anyhow::Context;
 use groundling::convert::ConvertError;
-use groundling::{BundleError, DeviceError, GroundError};
+use groundling::{BundleError, DetectError, DeviceError, GroundError};
 use groundling_core::PhraseError;
 use groundling_data::DatasetError;
 use groundling_data::image::decode::ImageError;
 use groundling_eval::records::JoinError;
 use groundling_nn::checkpoint::CheckpointError;
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use crate::Outcome;
 use crate::commands::NothingError;
 use crate::flags::Format;
 
@@ -26,7 +28,7 @@ pub(crate) fn result<T: Serialize>(format: Format, value: &T, text: impl FnOnce(
     match format {
         Format::Text => say(&text()),
         Format::Jsonl | Format::Hf | Format::Coco => {
-            anyhow::bail!("this command prints text or json; the other formats are those of `ground`")
+            anyhow::bail!("this command prints text or json; the other formats are those of `ground` and `detect`")
         }
         Format::Json => say(&serde_json::to_string_pretty(value).context("the result as JSON")?),
     }
@@ -36,6 +38,36 @@ pub(crate) fn result<T: Serialize>(format: Format, value: &T, text: impl FnOnce(
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// An input that gave no answer.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) place: String,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failed {
+    pub(crate) fn to_json(&self) -> Value {
+        json!({"input": self.place, "error": format!("{:#}", self.error), "hint": hint(&self.error)})
+    }
+}
+
+/// Says which of `total` inputs gave no answer; an error if any did not.
+pub(crate) fn failures(failed: &[Failed], total: usize) -> anyhow::Result<Outcome> {
+    for Failed { place, error } in failed {
+        // Errors about pictures begin with their path.
+        let text = format!("{error:#}");
+        let place = if text.starts_with(place) { String::new() } else { format!("{place}: ") };
+        eprintln!("error: {place}{text}");
+        if let Some(hint) = hint(error) {
+            eprintln!("hint: {hint}");
+        }
+    }
+    match failed.len() {
+        0 => Ok(Outcome::Done),
+        count => anyhow::bail!("{count} of {total} inputs gave no answer; the others are done"),
+    }
 }
 
 /// What to try after an error, where there is something to try.
@@ -50,6 +82,9 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
 
 fn typed_hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<GroundError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<DetectError>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<BundleError>() {

@@ -4,8 +4,9 @@ use burn::tensor::Device;
 use groundling_nn::checkpoint::{ParameterInfo, parameters};
 use serde::de::DeserializeOwned;
 
-use crate::contract::{ConfigError, InputSpec, System};
+use crate::contract::{ConfigError, InputSpec, System, Trainable};
 use crate::dmmi::{Dmmi, DmmiConfig};
+use crate::focus_detr::FocusDetrConfig;
 use crate::qrnet::{QrNet, QrNetConfig};
 use crate::scanformer::{ScanFormer, ScanFormerConfig};
 use crate::transvg::{TransVg, TransVgConfig};
@@ -78,7 +79,53 @@ const QRNET: Paper = Paper {
     licence: "MIT OR Apache-2.0",
 };
 
-/// All models, smallest first within a system.
+const FOCUS_DETR: Paper = Paper {
+    title: "Less is More: Focus Attention for Efficient DETR",
+    venue: "ICCV 2023",
+    arxiv: "2307.12612",
+    licence: "MIT OR Apache-2.0",
+};
+
+/// A detector of the catalogue: it finds objects of known classes and reads no phrases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectorSpec {
+    /// `focus-detr-r50`.
+    pub name: &'static str,
+    /// Name of its preset: `r50`.
+    pub preset: &'static str,
+    /// Its sizes.
+    pub config: FocusDetrConfig,
+    /// What it is for, in a sentence.
+    pub about: &'static str,
+    /// The paper of the system.
+    pub paper: Paper,
+    /// Numbers in its parameters.
+    pub parameters: usize,
+    /// Operations for a picture of three to four at the size of its input when the encoder works on all tokens, a multiply-add being two.
+    pub dense_flops: u64,
+}
+
+/// All detectors, smallest first.
+pub fn detectors() -> Vec<DetectorSpec> {
+    let spec = |name, preset, config, about, parameters, dense_flops| DetectorSpec {
+        name,
+        preset,
+        config,
+        about,
+        paper: FOCUS_DETR,
+        parameters,
+        dense_flops,
+    };
+    let of_paper = "the size of the paper; reads weights of its authors";
+    vec![
+        spec("focus-detr-tiny", "tiny", FocusDetrConfig::tiny(), "for tests and experiments", 0, 0),
+        spec("focus-detr-r50", "r50", FocusDetrConfig::r50(), of_paper, 0, 0),
+        spec("focus-detr-r101", "r101", FocusDetrConfig::r101(), of_paper, 0, 0),
+        spec("focus-detr-swin-l", "swin_l", FocusDetrConfig::swin_l(), of_paper, 0, 0),
+    ]
+}
+
+/// All models that ground phrases, smallest first within a system.
 pub fn all() -> Vec<ModelSpec> {
     let scanformer = |name, preset, config, about, parameters, dense_flops| ModelSpec {
         name,

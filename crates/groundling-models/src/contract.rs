@@ -1,6 +1,7 @@
 //! What every system takes and gives.
 //!
-//! A system has two faces. For *training* it turns a [`Batch`] and its [`SampleTruth`]s into [`Losses`]. For *inference* it reads a
+//! A [`Trainable`] model can be made from a configuration, stored and trained. A [`System`] is one that grounds phrases, and
+//! has two faces. For *training* it turns a [`Batch`] and its [`SampleTruth`]s into [`Losses`]. For *inference* it reads a
 //! phrase once ([`System::read_phrase`]) and a picture once ([`System::read_canvas`]), and then answers any pair of them
 //! ([`System::ground`]): a phrase is reused over pictures and a picture over phrases, at the cost of neither.
 //!
@@ -17,22 +18,18 @@ use groundling_nn::layers::PrepareInference;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A model for referring expressions.
+/// A model that is made from a configuration, stored and trained, whatever it is for.
 ///
 /// Random numbers (noise, dropout) come from the generator of the device, which the trainer seeds before every step.
-pub trait System: Module + PrepareInference {
+pub trait Trainable: Module + PrepareInference {
     /// Name of the system as files and commands write it: `scanformer`.
     const NAME: &'static str;
-    /// Whether it answers with masks, and is trained with them ([`SampleTruth::mask`], [`Grounded::mask`]).
-    const SEGMENTS: bool = false;
+    /// Whether it reads phrases, and so depends on a vocabulary.
+    const READS_PHRASES: bool = true;
     /// Everything that decides shapes; written beside weights.
     type Config: Clone + Debug + PartialEq + Serialize + DeserializeOwned;
     /// Weights of the losses; the section `[criterion]` of a recipe, unknown keys refused.
     type Criterion: Clone + Debug + PartialEq + Default + Serialize + DeserializeOwned;
-    /// A phrase as the system keeps it.
-    type Phrase: Clone + Send;
-    /// A picture as the system keeps it.
-    type View: Clone + Send;
 
     /// The module with random weights.
     ///
@@ -43,14 +40,17 @@ pub trait System: Module + PrepareInference {
     /// What it was made from.
     fn config(&self) -> &Self::Config;
 
-    /// How it wants pictures and phrases.
-    fn input(config: &Self::Config) -> InputSpec;
-
     /// Key tables of foreign checkpoints by the name of their layout. Our own files need none.
     fn layouts(config: &Self::Config) -> Vec<Layout>;
 
     /// Which learning rate a parameter follows, by its name in our files.
     fn parameter_group(name: &str) -> ParameterGroup;
+
+    /// Whether a parameter decays, by its name in our files and its rank. By default gains, shifts and biases do not.
+    fn decays(name: &str, rank: usize) -> bool {
+        let _ = name;
+        rank >= 2
+    }
 
     /// The module with what only training by this criterion needs, such as heads of auxiliary losses. Call it before the first step
     /// and before loading a state of training. The default checks nothing and adds nothing.
@@ -66,6 +66,19 @@ pub trait System: Module + PrepareInference {
     fn for_release(self) -> Self {
         self
     }
+}
+
+/// A model for referring expressions.
+pub trait System: Trainable {
+    /// Whether it answers with masks, and is trained with them ([`SampleTruth::mask`], [`Grounded::mask`]).
+    const SEGMENTS: bool = false;
+    /// A phrase as the system keeps it.
+    type Phrase: Clone + Send;
+    /// A picture as the system keeps it.
+    type View: Clone + Send;
+
+    /// How it wants pictures and phrases.
+    fn input(config: &Self::Config) -> InputSpec;
 
     /// Losses of a batch, for training: the module must be on an autodiff device to get gradients.
     ///

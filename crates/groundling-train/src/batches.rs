@@ -3,52 +3,49 @@
 //! The batch of a pass is a pure function of the recipe and the number of the pass: neither the number of threads nor an interruption
 //! changes it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
 use groundling_core::FrameError;
 use groundling_data::DatasetError;
-use groundling_data::examples::{ExampleError, ExampleOptions, Examples, Picture};
+use groundling_data::examples::ExampleError;
 use groundling_data::rng::Rng;
-use groundling_data::text::wordpiece::WordPiece;
-use groundling_models::contract::{Batch, InputSpec, SampleTruth};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::order::{Mix, Order, Place};
-use crate::recipe::Recipe;
-use crate::sample::{HostSample, SampleMaker};
+use crate::recipe::RecipeError;
 use crate::schedule::total_steps;
+use crate::task::{ConfigOf, RecipeOf, Task};
 
 /// Batches that a thread prepares ahead.
 const AHEAD: usize = 2;
-/// Pictures without a phrase that are passed over in a row before it is an error.
-const MOST_EMPTY: usize = 1000;
 
-/// All sources of a recipe, in the order of training.
+/// The batches of a run.
 #[derive(Debug)]
-pub struct Batches {
+pub struct Batches<T> {
+    task: T,
     mix: Mix,
-    sources: Vec<Source>,
-    maker: SampleMaker,
-    seed: u64,
+    orders: Vec<Order>,
     batch: u64,
     accumulation: u64,
-    phrases: u64,
+    /// Consecutive samples of a picture.
+    group: u64,
     steps: u64,
     /// Ends of the stages, as steps.
     stages: Vec<u64>,
 }
 
-#[derive(Debug)]
-struct Source {
-    name: String,
-    /// The examples of every stage, then those after the last.
-    stages: Vec<Examples>,
-    order: Order,
+/// A sample that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Which source, by its place in the recipe.
+    pub source: usize,
+    /// Which stage of the recipe; as many as there are stages after the last.
+    pub stage: usize,
+    /// Its number over the whole run.
+    pub number: u64,
+    /// Where in the source it comes from.
+    pub place: Place,
 }
 
 /// Why a batch cannot be made.
@@ -67,12 +64,17 @@ pub enum BatchError {
     /// The name of a source cannot be read.
     #[error(transparent)]
     Name(#[from] DatasetError),
-    /// A source has no phrase of the wanted kind.
-    #[error("{source_name}: no phrase of the kind that the recipe asks for; its `targets` may be too narrow")]
+    /// A source has nothing of the wanted kind.
+    #[error("{source_name}: no {wanted}")]
     Nothing {
         /// The source.
         source_name: String,
+        /// What it should have.
+        wanted: &'static str,
     },
+    /// The recipe does not go with its sources.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// A picture cannot be placed in the canvas.
     #[error("{id}: {error}")]
     Frame {
@@ -87,116 +89,47 @@ pub enum BatchError {
     Gone,
 }
 
-/// A batch on the host.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HostBatch {
-    /// Its samples.
-    pub samples: Vec<HostSample>,
-}
-
-impl HostBatch {
-    /// The batch as the model reads it, and its truths.
-    pub fn to_device(&self, side: usize, device: &Device) -> (Batch, Vec<SampleTruth>) {
-        let count = self.samples.len();
-        let mut pixels = Vec::with_capacity(count * 3 * side * side);
-        self.samples.iter().for_each(|sample| pixels.extend_from_slice(&sample.pixels));
-        let lengths: Vec<usize> = self.samples.iter().map(|sample| sample.ids.len()).collect();
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let rows = |of: &dyn Fn(&HostSample) -> Vec<u32>| {
-            let row = |sample: &HostSample| {
-                let ids = of(sample);
-                let padding = longest.saturating_sub(ids.len());
-                ids.into_iter().take(longest).map(i64::from).chain(std::iter::repeat_n(0, padding)).collect::<Vec<_>>()
-            };
-            let ids: Vec<i64> = self.samples.iter().flat_map(row).collect();
-            Tensor::<2, Int>::from_data(TensorData::new(ids, [count, longest]), device)
-        };
-        let ids = rows(&|sample| sample.ids.clone());
-        let any_erased = self.samples.iter().any(|sample| sample.erased.is_some());
-        let erased = any_erased.then(|| rows(&|sample| sample.erased.clone().unwrap_or_else(|| sample.ids.clone())));
-        let batch = Batch {
-            canvases: Tensor::from_data(TensorData::new(pixels, [count, 3, side, side]), device),
-            contents: self.samples.iter().map(|sample| sample.content).collect(),
-            ids,
-            lengths,
-            erased,
-        };
-        (batch, self.samples.iter().map(|sample| sample.truth.clone()).collect())
-    }
-
-    /// The ids of its samples.
-    pub fn ids(&self) -> Vec<String> {
-        self.samples.iter().map(|sample| sample.id.clone()).collect()
-    }
-}
-
-impl Batches {
+impl<T: Task> Batches<T> {
     /// Opens the sources of a recipe.
     ///
     /// # Errors
     /// If a source cannot be opened or has nothing of what is wanted.
-    pub fn open<C>(recipe: &Recipe<C>, input: InputSpec) -> Result<Self, BatchError>
-    where
-        C: Serialize + DeserializeOwned + Default + Clone,
-    {
-        Self::opened(recipe, input, false)
+    pub fn open(recipe: &RecipeOf<T>, config: &ConfigOf<T>) -> Result<Self, BatchError> {
+        Self::of(T::open(recipe, config)?, recipe)
     }
 
-    /// As [`Batches::open`], with masks and erased phrases: for systems that segment.
+    /// The batches of a task that is open.
     ///
     /// # Errors
-    /// As [`Batches::open`].
-    pub fn open_with_masks<C>(recipe: &Recipe<C>, input: InputSpec) -> Result<Self, BatchError>
-    where
-        C: Serialize + DeserializeOwned + Default + Clone,
-    {
-        Self::opened(recipe, input, true)
-    }
-
-    fn opened<C>(recipe: &Recipe<C>, input: InputSpec, masks: bool) -> Result<Self, BatchError>
-    where
-        C: Serialize + DeserializeOwned + Default + Clone,
-    {
-        let maker = SampleMaker::new(input, WordPiece::bert_base_uncased(), &recipe.augmentation);
+    /// If a source has nothing of what is wanted.
+    pub fn of(task: T, recipe: &RecipeOf<T>) -> Result<Self, BatchError> {
         let s = &recipe.schedule;
-        let mut sources = Vec::new();
+        let mut orders = Vec::new();
         for (index, data) in recipe.data.iter().enumerate() {
-            let wrong = |error| BatchError::Examples { source_name: data.source.clone(), error: Box::new(error) };
-            let options = ExampleOptions {
-                seed: data.seed,
-                scenes: data.scenes(None),
-                targets: data.wanted(),
-                masks,
-                whole_boxes: true,
-                ..ExampleOptions::default()
-            };
-            let examples = Examples::open(&data.source.parse()?, &options).map_err(wrong)?;
-            for skipped in examples.skipped() {
-                tracing::debug!("{}: left out: {skipped}", data.source);
-            }
-            let of_stage = |stage: &crate::recipe::Stage| examples.with_scenes(data.scenes(stage.kinds)).map_err(wrong);
-            let mut stages = recipe.stage.iter().map(of_stage).collect::<Result<Vec<_>, _>>()?;
-            let order = Order::new(&examples, s.phrases_per_picture, mixed(&[s.seed, 10, index as u64]));
-            stages.push(examples);
+            let seed = mixed(&[s.seed, 10, index as u64]);
+            let order = Order::new(task.pictures(index), s.phrases_per_picture, seed);
             if order.samples() == 0 {
-                return Err(BatchError::Nothing { source_name: data.source.clone() });
+                return Err(BatchError::Nothing { source_name: data.source.clone(), wanted: T::WANTED });
             }
-            sources.push(Source { name: data.source.clone(), stages, order });
+            orders.push(order);
         }
-        let samples = sources.iter().map(|source| source.order.samples()).sum();
-        let steps = total_steps(s, samples);
+        let steps = total_steps(s, orders.iter().map(Order::samples).sum());
         let weights: Vec<f64> = recipe.data.iter().map(|data| data.weight).collect();
         Ok(Self {
+            task,
             mix: Mix::new(&weights, s.seed),
-            sources,
-            maker: if masks { maker.with_masks() } else { maker },
-            seed: s.seed,
+            orders,
             batch: s.batch as u64,
             accumulation: s.accumulation as u64,
-            phrases: s.phrases_per_picture as u64,
+            group: s.phrases_per_picture as u64,
             steps,
             stages: recipe.stage.iter().map(|stage| (stage.until * steps as f64).round() as u64).collect(),
         })
+    }
+
+    /// What makes the samples.
+    pub fn task(&self) -> &T {
+        &self.task
     }
 
     /// Steps of the run.
@@ -204,56 +137,24 @@ impl Batches {
         self.steps
     }
 
-    /// Names of the classes of each source's objects, by the name of the source.
-    pub fn classes(&self) -> BTreeMap<String, Vec<String>> {
-        let of = |source: &Source| Some((source.name.clone(), source.stages.last()?.classes().to_vec()));
-        self.sources.iter().filter_map(of).collect()
-    }
-
-    /// Phrases that were left out because something is wrong with them, over all sources.
-    pub fn skipped(&self) -> usize {
-        self.sources.iter().filter_map(|source| source.stages.last()).map(|examples| examples.skipped().len()).sum()
-    }
-
-    /// The batch of a pass; passes are counted from 0 over the whole run, `accumulation` of them to a step.
+    /// The samples of a pass; passes are counted from 0 over the whole run, `accumulation` of them to a step.
     ///
     /// # Errors
     /// If a picture cannot be read or placed.
-    pub fn batch(&self, pass: u64) -> Result<HostBatch, BatchError> {
+    pub fn batch(&self, pass: u64) -> Result<Vec<T::Sample>, BatchError> {
         let step = pass / self.accumulation;
         let stage = self.stages.iter().position(|&end| step < end).unwrap_or(self.stages.len());
-        // The picture of the sample before: samples that share one are next to each other.
-        let mut last: Option<((usize, usize), Picture)> = None;
-        let mut samples = Vec::with_capacity(self.batch as usize);
-        for number in pass * self.batch..(pass + 1) * self.batch {
-            let (source_index, group) = self.mix.group(number / self.phrases);
-            let source = &self.sources[source_index];
-            let place = source.order.place(group * self.phrases + number % self.phrases);
-            let key = (source_index, place.picture);
-            let picture = match last.take() {
-                Some((known, picture)) if known == key => picture,
-                _ => source.picture(&source.stages[stage], place.picture)?,
-            };
-            let sample = self.sample(&picture, place, source_index, number)?;
-            samples.push(sample);
-            last = Some((key, picture));
-        }
-        Ok(HostBatch { samples })
-    }
-
-    fn sample(&self, picture: &Picture, place: Place, source: usize, number: u64) -> Result<HostSample, BatchError> {
-        let phrases = &picture.about.phrases;
-        let mut order: Vec<usize> = (0..phrases.len()).collect();
-        let parts = [self.seed, 11, source as u64, place.picture as u64, place.epoch];
-        Rng::from_parts(&parts).shuffle(&mut order);
-        let phrase = &phrases[order[place.phrase % order.len()]];
-        let mut rng = Rng::from_parts(&[self.seed, 12, number]);
-        let made = self.maker.make(picture, phrase, &mut rng);
-        made.map_err(|error| BatchError::Frame { id: phrase.id.clone(), error })
+        let turn = |number: u64| {
+            let (source, group) = self.mix.group(number / self.group);
+            let place = self.orders[source].place(group * self.group + number % self.group);
+            Turn { source, stage, number, place }
+        };
+        let turns: Vec<Turn> = (pass * self.batch..(pass + 1) * self.batch).map(turn).collect();
+        self.task.samples(&turns)
     }
 
     /// Batches from a pass on, to the end of the run, prepared by threads.
-    pub fn stream(self: &Arc<Self>, first: u64, workers: usize) -> BatchStream {
+    pub fn stream(self: &Arc<Self>, first: u64, workers: usize) -> BatchStream<T> {
         let end = self.steps * self.accumulation;
         let worker = |index: usize| {
             let (sender, receiver) = sync_channel(AHEAD);
@@ -275,32 +176,17 @@ impl Batches {
     }
 }
 
-impl Source {
-    /// A picture with at least one phrase: this one, or the next that has any.
-    fn picture(&self, examples: &Examples, index: usize) -> Result<Picture, BatchError> {
-        for ahead in 0..MOST_EMPTY.min(examples.len()) {
-            let picture = examples
-                .picture((index + ahead) % examples.len())
-                .map_err(|error| BatchError::Examples { source_name: self.name.clone(), error: Box::new(error) })?;
-            if !picture.about.phrases.is_empty() {
-                return Ok(picture);
-            }
-        }
-        Err(BatchError::Nothing { source_name: self.name.clone() })
-    }
-}
-
 /// Batches in order.
 #[derive(Debug)]
-pub struct BatchStream {
-    receivers: Vec<Receiver<Result<HostBatch, BatchError>>>,
+pub struct BatchStream<T: Task> {
+    receivers: Vec<Receiver<Result<Vec<T::Sample>, BatchError>>>,
     threads: Vec<Option<JoinHandle<()>>>,
     next: usize,
 }
 
 /// The next batch; waits for it if need be. `None` after the last of the run, or if a thread has panicked.
-impl Iterator for BatchStream {
-    type Item = Result<HostBatch, BatchError>;
+impl<T: Task> Iterator for BatchStream<T> {
+    type Item = Result<Vec<T::Sample>, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let receiver = &self.receivers[self.next];
@@ -309,7 +195,7 @@ impl Iterator for BatchStream {
     }
 }
 
-impl Drop for BatchStream {
+impl<T: Task> Drop for BatchStream<T> {
     fn drop(&mut self) {
         self.receivers.clear();
         for thread in self.threads.drain(..).flatten() {

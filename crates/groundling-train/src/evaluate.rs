@@ -5,16 +5,21 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use groundling::DetectError;
 use groundling_core::{BoxCxcywh, BoxXyxy, FrameError, Pixels, Placement, Unit};
 use groundling_data::examples::{ExampleError, ExamplePhrase, Examples, Picture};
 use groundling_data::image::preprocess::Preprocessor;
 use groundling_data::text::wordpiece::WordPiece;
+use groundling_eval::coco::CocoError;
 use groundling_eval::rec::{RecRule, RecScores};
 use groundling_models::contract::{GroundOptions, Grounded, InputSpec, OptionError, System};
 use rayon::prelude::*;
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::objects::listed;
 use crate::sample::ids;
+use crate::task::{Figures, percent};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,6 +42,33 @@ pub struct Evaluation {
     pub not_finite: usize,
     /// Seconds of wall clock.
     pub secs: f64,
+}
+
+impl Figures for Evaluation {
+    const BEST: &'static str = "Acc@0.5";
+
+    fn best(&self) -> f64 {
+        self.acc50.unwrap_or(0.0)
+    }
+
+    fn columns(&self) -> Vec<(&'static str, String)> {
+        let levels = |of: &dyn Fn(&LevelFigures) -> String| self.levels.iter().map(of).collect::<Vec<_>>().join(" ");
+        let mut columns = vec![("Acc@0.5", percent(self.acc50)), ("mIoU", percent(self.mean_iou))];
+        if !self.levels.is_empty() {
+            columns.push(("by level", levels(&|level| percent(level.acc50))));
+            columns.push(("kept", levels(&|level| format!("{:.2}", level.kept))));
+        }
+        columns.push(("GFLOPs", format!("{:.3}", self.mean_flops / 1e9)));
+        columns.push(("dense", format!("{:.3}", self.mean_dense_flops / 1e9)));
+        columns
+    }
+
+    fn curves(line: &Value) -> Vec<(String, String)> {
+        let levels = line["levels"].as_array().map_or(0, Vec::len);
+        let level = |level: usize| (format!("level {level}"), format!("/levels/{level}/acc50"));
+        let whole = [("Acc@0.5", "/acc50"), ("mIoU", "/mean_iou")].map(|(name, at)| (name.to_owned(), at.to_owned()));
+        whole.into_iter().chain((0..levels).map(level)).collect()
+    }
 }
 
 /// Figures of one level.
@@ -78,6 +110,20 @@ pub enum EvaluationError {
     /// The system cannot do what was asked.
     #[error(transparent)]
     Options(#[from] OptionError),
+    /// The detector cannot do what was asked.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// What was detected cannot be scored.
+    #[error(transparent)]
+    Coco(#[from] CocoError),
+    /// The data have classes that the detector does not know.
+    #[error("the detector does not know the classes {}; it knows {}", listed(unknown), listed(known))]
+    Classes {
+        /// Classes of the data.
+        unknown: Vec<String>,
+        /// Classes of the detector.
+        known: Vec<String>,
+    },
 }
 
 /// One expression's result.

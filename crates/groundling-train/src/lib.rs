@@ -9,7 +9,10 @@
 //! |---|---|
 //! | [`recipe`] | TOML to typed sections, overrides, curriculum |
 //! | [`run`] | the loop: steps, evaluations, states, weights, and [`Observer`](run::Observer) to watch it |
-//! | [`batches`], [`sample`] | what the model is shown, as a pure function of the recipe and the step |
+//! | [`task`] | what differs between phrases, objects and whatever comes next |
+//! | [`batches`], [`order`] | what the model is shown, as a pure function of the recipe and the step |
+//! | [`phrases`], [`sample`] | the task of systems: a picture, a phrase and what it refers to |
+//! | [`objects`] | the task of detectors: a picture and all objects of known classes |
 //! | [`optimizer`], [`schedule`] | AdamW and Muon on the host, learning rates |
 //! | [`evaluate`](mod@evaluate) | figures through the inference path |
 //! | [`state`] | everything needed to go on, in one file that is replaced at once |
@@ -20,12 +23,15 @@
 pub mod batches;
 pub mod evaluate;
 pub mod log;
+pub mod objects;
 pub mod optimizer;
-mod order;
+pub mod order;
+pub mod phrases;
 pub mod recipe;
 pub mod run;
 pub mod sample;
 pub mod schedule;
 pub mod state;
+pub mod task;
 pub mod usage;
 pub mod weights;

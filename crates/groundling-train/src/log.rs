@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::evaluate::Evaluation;
-
 /// Name of the file in a run's folder.
 pub const LOG_FILE: &str = "log.jsonl";
 
@@ -42,7 +40,7 @@ pub struct StepLine {
 
 /// `"type": "evaluation"`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct EvaluationLine {
+pub struct EvaluationLine<F> {
     /// Steps taken.
     pub step: u64,
     /// Whether this is the best so far.
@@ -53,7 +51,7 @@ pub struct EvaluationLine {
     pub cpu_secs: f64,
     /// The figures.
     #[serde(flatten)]
-    pub figures: Evaluation,
+    pub figures: F,
 }
 
 /// Appends to the log of a run.

@@ -57,10 +57,16 @@ pub struct HostGradients {
 }
 
 impl Optimizer {
-    /// An optimiser at rest. `group` says which rate a parameter follows, by its name in files.
-    pub fn new<M: Module>(module: &M, settings: &OptimizerSection, group: fn(&str) -> ParameterGroup) -> Self {
+    /// An optimiser at rest. `group` says which rate a parameter follows, by its name in files; `decays` whether weight decay moves it, by its
+    /// name and rank.
+    pub fn new<M: Module>(
+        module: &M,
+        settings: &OptimizerSection,
+        group: fn(&str) -> ParameterGroup,
+        decays: fn(&str, usize) -> bool,
+    ) -> Self {
         let slot = |info: groundling_nn::checkpoint::ParameterInfo| Slot {
-            decays: info.shape.len() >= 2,
+            decays: decays(&info.name, info.shape.len()),
             muon: settings.muon.as_ref().is_some_and(|muon| muon.moves(&info.name, info.shape.len())),
             factor: factor(settings.factors, group(&info.name)),
             name: info.name,

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use groundling_data::examples::Examples;
 use groundling_data::rng::Rng;
 
 /// Groups after which the mixture of sources repeats.
@@ -47,15 +46,25 @@ impl Mix {
     }
 }
 
-/// Where a sample comes from.
+/// Where in a source a sample comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// Index of the picture.
-    pub(crate) picture: usize,
+    pub picture: usize,
     /// Pass over the data.
-    pub(crate) epoch: u64,
-    /// Which phrase of the picture, in this epoch's order of its phrases. May be beyond the last: then they start again.
-    pub(crate) phrase: usize,
+    pub epoch: u64,
+    /// Which phrase of the picture, in this epoch's order of its phrases. May be beyond the last: then they start again. 0 where pictures
+    /// are samples themselves.
+    pub phrase: usize,
+}
+
+/// What there is in a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pictures {
+    /// Generated pictures: how many.
+    Generated(usize),
+    /// Pictures in files: how many samples each has.
+    Files(Vec<usize>),
 }
 
 /// The order of one source.
@@ -92,10 +101,10 @@ pub(crate) struct Epoch {
 }
 
 impl Order {
-    pub(crate) fn new(examples: &Examples, phrases: usize, seed: u64) -> Self {
-        match examples.phrase_counts() {
-            Some(counts) => Order::Files { counts, phrases, seed, epoch: Mutex::new(None) },
-            None => Order::Generated { pictures: examples.len(), phrases },
+    pub(crate) fn new(pictures: Pictures, phrases: usize, seed: u64) -> Self {
+        match pictures {
+            Pictures::Files(counts) => Order::Files { counts, phrases, seed, epoch: Mutex::new(None) },
+            Pictures::Generated(pictures) => Order::Generated { pictures, phrases },
         }
     }
 

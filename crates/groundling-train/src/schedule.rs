@@ -18,6 +18,11 @@ pub fn rate_factor(schedule: &ScheduleSection, step: u64, steps: u64) -> f64 {
         Shape::Constant => return 1.0,
         Shape::Linear => 1.0 - done,
         Shape::Cosine => 0.5 * (1.0 + (PI * done).cos()),
+        Shape::Step => {
+            // Milestones are shares of the whole run, its warm-up counted.
+            let share = step as f64 / steps.max(1) as f64;
+            0.1f64.powi(schedule.milestones.iter().filter(|&&milestone| share >= milestone).count() as i32)
+        }
     };
     schedule.floor + (1.0 - schedule.floor) * fallen
 }
@@ -56,6 +61,15 @@ mod tests {
         assert!((cosine[6] - 0.55).abs() < 1e-12, "{cosine:?}");
         assert!(cosine[2..].windows(2).all(|pair| pair[0] > pair[1]) && cosine[9] > 0.1, "{cosine:?}");
         assert!((factors(Shape::Linear, 0.5)[6] - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rates_fall_in_steps() {
+        let milestones = vec![0.5, 0.9];
+        let schedule = ScheduleSection { warmup: 0.0, shape: Shape::Step, milestones, ..ScheduleSection::default() };
+        let factors: Vec<f64> = (0..10).map(|step| rate_factor(&schedule, step, 10)).collect();
+        let expected = [1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.01];
+        assert!(factors.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{factors:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use groundling::bundle::{TrainingData, TrainingRecord};
 use groundling::{Bundle, BundleError, BundleLimits, Description};
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, Precision, Report, load_into};
 
 /// Why weights cannot be loaded or written.
@@ -31,7 +31,7 @@ pub enum WeightsError {
 ///
 /// # Errors
 /// If the file cannot be read or does not fit: what is missing, unused, or of another shape.
-pub fn load<S: System>(model: S, path: &Path, layout: Option<&str>) -> Result<(S, Report), WeightsError> {
+pub fn load<S: Trainable>(model: S, path: &Path, layout: Option<&str>) -> Result<(S, Report), WeightsError> {
     if path.is_dir() {
         let bundle = Bundle::open(path, &BundleLimits::default())?;
         return Ok(load_into(model, &bundle.checkpoint()?, &[])?);
@@ -56,6 +56,8 @@ pub struct About {
     pub name: String,
     /// Name of its preset.
     pub preset: String,
+    /// Names of its classes, in order; empty for models without classes.
+    pub classes: Vec<String>,
     /// Under which licence the weights may be used.
     pub licence: String,
     /// The resolved recipe.
@@ -74,7 +76,7 @@ pub struct About {
 ///
 /// # Errors
 /// If the folder cannot be written, or the disk is full. A model that was there is then still there.
-pub fn write_folder<S: System>(
+pub fn write_folder<S: Trainable>(
     folder: &Path,
     model: S,
     about: &About,
@@ -84,6 +86,7 @@ pub fn write_folder<S: System>(
     let description = Description {
         name: about.name.clone(),
         preset: about.preset.clone(),
+        classes: about.classes.clone(),
         licence: about.licence.clone(),
         training: Some(TrainingRecord {
             recipe: Some("recipe.toml".to_owned()),

@@ -1,7 +1,7 @@
 //! Checkpoints of other programs as models of ours.
 
 use burn::tensor::Device;
-use groundling_models::contract::{ConfigError, System};
+use groundling_models::contract::{ConfigError, Trainable};
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Report, plan};
 
 use crate::{BundleError, DeviceError};
@@ -91,7 +91,7 @@ pub struct Conversion<'a, M> {
     pub about: &'static str,
 }
 
-impl<'a, M: System> Conversion<'a, M> {
+impl<'a, M: Trainable> Conversion<'a, M> {
     /// Matches the names of a checkpoint with those of a model by the key table of a layout; without its name, by the one whose marker the
     /// checkpoint has.
     ///

@@ -236,16 +236,8 @@ impl Grounder {
     /// If it is no picture or beyond the limits.
     pub fn open_image<'a>(&self, picture: impl Into<Picture<'a>>) -> Result<Session, GroundError> {
         let shared = &self.shared;
-        let picture = picture.into();
-        let decoded = picture.decoded(shared.settings.image, shared.settings.exif)?;
-        let prepared = match (&decoded, picture) {
-            (Some(pixels), _) | (None, Picture::Pixels(pixels)) => shared.preprocessor.prepare(pixels)?,
-            // Only pixels are not decoded.
-            (None, _) => {
-                return Err(groundling_core::SizeError::Empty { height: 0, width: 0 })
-                    .map_err(|e| GroundError::Placement(e.into()));
-            }
-        };
+        let pixels = picture.into().pixels(shared.settings.image, shared.settings.exif)?;
+        let prepared = shared.preprocessor.prepare(&pixels)?;
         let placement = prepared.placement;
         Ok(Session { grounder: self.clone(), view: shared.engine.read_canvas(prepared), placement })
     }

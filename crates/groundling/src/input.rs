@@ -1,5 +1,6 @@
 //! What a model wants, and what people bring.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use groundling_core::{Anchor, Rounding};
@@ -57,13 +58,13 @@ impl<'a> From<&'a RgbImage> for Picture<'a> {
     }
 }
 
-impl Picture<'_> {
-    /// Its pixels, decoded within limits; `None` if they are there already.
-    pub(crate) fn decoded(self, limits: ImageLimits, exif: ExifOrientation) -> Result<Option<RgbImage>, ImageError> {
+impl<'a> Picture<'a> {
+    /// Its pixels, decoded within limits if they are not there already.
+    pub(crate) fn pixels(self, limits: ImageLimits, exif: ExifOrientation) -> Result<Cow<'a, RgbImage>, ImageError> {
         match self {
-            Self::File(path) => decode_file(path, limits, exif).map(Some),
-            Self::Bytes(bytes) => decode_bytes(bytes, limits, exif).map(Some),
-            Self::Pixels(_) => Ok(None),
+            Self::File(path) => decode_file(path, limits, exif).map(Cow::Owned),
+            Self::Bytes(bytes) => decode_bytes(bytes, limits, exif).map(Cow::Owned),
+            Self::Pixels(pixels) => Ok(Cow::Borrowed(pixels)),
         }
     }
 }

@@ -45,6 +45,7 @@ mod builtin;
 pub mod bundle;
 mod cache;
 pub mod convert;
+pub mod detector;
 pub mod device;
 mod engine;
 mod error;
@@ -56,6 +57,7 @@ mod instances;
 pub mod systems;
 
 pub use bundle::{Bundle, BundleError, BundleLimits, Description};
+pub use detector::{DetectError, DetectOptions, Detected, Detector, FoundObject, KeptTokens};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::GroundError;
 pub use explain::{Explain, Level};

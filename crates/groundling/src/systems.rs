@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use groundling_core::ModelIdentity;
-use groundling_models::contract::System;
+use groundling_models::contract::{System, Trainable};
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
+use groundling_models::focus_detr::{FocusDetr, FocusDetrConfig};
 use groundling_models::qrnet::{QrNet, QrNetConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
@@ -15,8 +16,16 @@ use serde_json::Value;
 use crate::convert::{Conversion, ConvertError};
 use crate::{Bundle, BundleError, Description, DeviceChoice, GroundError, Grounder, Settings};
 
-/// The systems of this version, by name.
+/// The systems of this version that ground phrases, by name.
 pub const NAMES: &[&str] = &[ScanFormer::NAME, Dmmi::NAME, TransVg::NAME, Vltvg::NAME, QrNet::NAME];
+
+/// The detectors of this version, by name.
+pub const DETECTORS: &[&str] = &[FocusDetr::NAME];
+
+/// Names of everything that can be trained and converted.
+pub fn all_names() -> Vec<&'static str> {
+    NAMES.iter().chain(DETECTORS).copied().collect()
+}
 
 /// Opens a bundle of whatever system.
 pub(crate) fn open(bundle: &Bundle, settings: Settings) -> Result<Grounder, GroundError> {
@@ -26,6 +35,9 @@ pub(crate) fn open(bundle: &Bundle, settings: Settings) -> Result<Grounder, Grou
         TransVg::NAME => open_as::<TransVg>(bundle, settings),
         Vltvg::NAME => open_as::<Vltvg>(bundle, settings),
         QrNet::NAME => open_as::<QrNet>(bundle, settings),
+        found if DETECTORS.contains(&found) => {
+            Err(BundleError::Detector { path: bundle.place().into(), found: found.to_owned() }.into())
+        }
         found => {
             let (path, found, known) = (bundle.place().into(), found.to_owned(), NAMES.to_vec());
             Err(BundleError::UnknownSystem { path, found, known }.into())
@@ -54,6 +66,7 @@ pub fn preset(system: &str, name: &str) -> Option<Value> {
         TransVg::NAME => serde_json::to_value(TransVgConfig::preset(name)?).ok(),
         Vltvg::NAME => serde_json::to_value(VltvgConfig::preset(name)?).ok(),
         QrNet::NAME => serde_json::to_value(QrNetConfig::preset(name)?).ok(),
+        FocusDetr::NAME => serde_json::to_value(FocusDetrConfig::preset(name)?).ok(),
         _ => None,
     }
 }
@@ -135,6 +148,7 @@ impl Import<'_> {
             TransVg::NAME => self.run::<TransVg>(None),
             Vltvg::NAME => self.run::<Vltvg>(None),
             QrNet::NAME => self.run::<QrNet>(None),
+            FocusDetr::NAME => self.run::<FocusDetr>(None),
             _ => Err(self.unknown()),
         }
     }
@@ -155,11 +169,12 @@ impl Import<'_> {
             TransVg::NAME => self.run::<TransVg>(Some((folder, description, precision))),
             Vltvg::NAME => self.run::<Vltvg>(Some((folder, description, precision))),
             QrNet::NAME => self.run::<QrNet>(Some((folder, description, precision))),
+            FocusDetr::NAME => self.run::<FocusDetr>(Some((folder, description, precision))),
             _ => Err(self.unknown()),
         }
     }
 
-    fn run<M: System>(&self, to: Option<(&Path, &Description, Precision)>) -> Result<Imported, ConvertError> {
+    fn run<M: Trainable>(&self, to: Option<(&Path, &Description, Precision)>) -> Result<Imported, ConvertError> {
         let config = serde_json::from_value(self.config.clone())
             .map_err(|source| ConvertError::NoConfig { system: M::NAME, source })?;
         let device = DeviceChoice::Cpu.open()?;
@@ -175,6 +190,6 @@ impl Import<'_> {
     }
 
     fn unknown(&self) -> ConvertError {
-        ConvertError::UnknownSystem { found: self.system.to_owned(), known: NAMES.to_vec() }
+        ConvertError::UnknownSystem { found: self.system.to_owned(), known: all_names() }
     }
 }

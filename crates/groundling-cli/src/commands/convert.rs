@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use groundling::Description;
 use groundling::systems::{self, Import, Imported};
+use groundling_models::focus_detr::COCO_CLASSES;
 use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, Report, Weights};
 use serde::Serialize;
 use serde_json::Value;
@@ -65,7 +66,11 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
                 PrecisionName::F16 => Precision::F16,
                 PrecisionName::F32 => Precision::F32,
             };
-            import.write(folder, &description(flags, &name), precision)?
+            import.write(
+                folder,
+                &Description { classes: classes(flags, &config)?, ..description(flags, &name) },
+                precision,
+            )?
         }
         _ => import.plan()?,
     };
@@ -75,8 +80,8 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
 }
 
 fn config(flags: &Convert) -> anyhow::Result<Value> {
-    if !systems::NAMES.contains(&flags.system.as_str()) {
-        bail!("there is no system {:?}; this version has {}", flags.system, systems::NAMES.join(", "));
+    if !systems::all_names().contains(&flags.system.as_str()) {
+        bail!("there is no system {:?}; this version has {}", flags.system, systems::all_names().join(", "));
     }
     if let Some(file) = &flags.config {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;
@@ -87,6 +92,26 @@ fn config(flags: &Convert) -> anyhow::Result<Value> {
     let preset = flags.preset.as_deref().unwrap_or_default();
     systems::preset(&flags.system, preset)
         .with_context(|| format!("there is no preset {preset:?} of {}; `groundling models` lists them", flags.system))
+}
+
+/// Names of a detector's classes: those of a file, or COCO's where there are as many; none for other systems.
+fn classes(flags: &Convert, config: &Value) -> anyhow::Result<Vec<String>> {
+    if !systems::DETECTORS.contains(&flags.system.as_str()) {
+        return Ok(Vec::new());
+    }
+    let expected = config["classes"].as_u64().unwrap_or_default() as usize;
+    let names: Vec<String> = match &flags.classes {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        }
+        None if expected == COCO_CLASSES.len() => COCO_CLASSES.map(str::to_owned).to_vec(),
+        None => bail!("the names of {expected} classes are not known: give a file with --classes, a name a line"),
+    };
+    if names.len() != expected {
+        bail!("{} names of classes, expected {expected}, one for each output of the model", names.len());
+    }
+    Ok(names)
 }
 
 fn description(flags: &Convert, name: &str) -> Description {

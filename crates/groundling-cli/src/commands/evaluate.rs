@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use groundling::{Answer, Grounder, Options};
+use groundling::{Answer, Grounder, Options, systems};
 use groundling_core::{PredictedTarget, TargetCount};
 use groundling_data::DataSource;
 use groundling_data::examples::{ExampleOptions, Examples, Targets};
@@ -125,6 +125,15 @@ struct Looked {
 }
 
 pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> anyhow::Result<Outcome> {
+    if systems::DETECTORS.contains(&flags.model.bundle()?.manifest().system.as_str()) {
+        return super::evaluate_objects::run(flags, source, format);
+    }
+    if !flags.keep_ratio.is_empty() {
+        bail!("--keep-ratio is for detectors; what these weights read is chosen by --threshold and --sweep");
+    }
+    if flags.chart.is_some() && flags.sweep.is_empty() {
+        bail!("--chart draws a sweep: give --sweep as well");
+    }
     let data: DataSource = source.parse()?;
     let protocol = match &flags.protocol {
         Some(name) => name.parse()?,
@@ -349,7 +358,7 @@ fn level_accuracy(protocol: Protocol, asked: &[Asked], index: usize, level: usiz
     Ok(evaluate(protocol, &samples, &plain)?.figures.first().and_then(|figure| figure.value))
 }
 
-fn chart_kind(path: &Path) -> anyhow::Result<bool> {
+pub(super) fn chart_kind(path: &Path) -> anyhow::Result<bool> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("svg") => Ok(true),
         Some("png") => Ok(false),

@@ -4,9 +4,11 @@ mod analyze;
 mod bench;
 mod convert;
 mod data;
+mod detect;
 mod doctor;
 mod eval;
 mod evaluate;
+mod evaluate_objects;
 mod ground;
 mod models;
 mod samples;
@@ -23,6 +25,7 @@ pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
     let format = if flags.json { Format::Json } else { flags.format };
     match flags.command {
         Command::Ground(ground) => ground::run(&ground, format, flags.quiet),
+        Command::Detect(detect) => detect::run(&detect, format, flags.quiet),
         Command::Data(Data::Make(make)) => data::make(&make, format, flags.quiet),
         Command::Data(Data::Check { path }) => data::check(&path, format),
         Command::Data(Data::Sheet(sheet)) => data::sheet(&sheet, format),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use groundling::bundle::MANIFEST_FILE;
 use groundling::{Bundle, BundleLimits};
 use groundling_models::catalog;
+use groundling_models::contract::Trainable;
+use groundling_models::focus_detr::FocusDetr;
 use serde::Serialize;
 
 use crate::flags::{Format, Models};
@@ -14,6 +16,7 @@ use crate::{Outcome, output};
 struct Listing {
     schema: &'static str,
     models: Vec<Entry>,
+    detectors: Vec<DetectorEntry>,
     weights: Vec<Found>,
 }
 
@@ -26,6 +29,21 @@ struct Entry {
     /// Height and width of the input, pixels.
     input: u32,
     max_pieces: usize,
+    parameters: usize,
+    dense_gflops: f64,
+    paper: String,
+    licence: &'static str,
+}
+
+#[derive(Serialize)]
+struct DetectorEntry {
+    name: &'static str,
+    system: &'static str,
+    preset: &'static str,
+    about: &'static str,
+    /// Shorter side of the input, pixels, and bound of the longer one.
+    input: [u32; 2],
+    classes: usize,
     parameters: usize,
     dense_gflops: f64,
     paper: String,
@@ -61,6 +79,7 @@ pub(crate) fn run(flags: &Models, format: Format) -> anyhow::Result<Outcome> {
     let listing = Listing {
         schema: "groundling.models/1",
         models: catalog::all().into_iter().map(entry).collect(),
+        detectors: catalog::detectors().into_iter().map(detector).collect(),
         weights: found(&flags.folders),
     };
     output::result(format, &listing, || text(&listing))?;
@@ -78,9 +97,28 @@ fn entry(spec: catalog::ModelSpec) -> Entry {
         max_pieces: input.max_ids,
         parameters: spec.parameters,
         dense_gflops: spec.dense_flops as f64 / 1e9,
-        paper: format!("{}, {}, arXiv:{}", spec.paper.title, spec.paper.venue, spec.paper.arxiv),
+        paper: source(&spec.paper),
         licence: spec.paper.licence,
     }
+}
+
+fn detector(spec: catalog::DetectorSpec) -> DetectorEntry {
+    DetectorEntry {
+        name: spec.name,
+        system: FocusDetr::NAME,
+        preset: spec.preset,
+        about: spec.about,
+        input: [spec.config.input.short, spec.config.input.longest],
+        classes: spec.config.classes,
+        parameters: spec.parameters,
+        dense_gflops: spec.dense_flops as f64 / 1e9,
+        paper: source(&spec.paper),
+        licence: spec.paper.licence,
+    }
+}
+
+fn source(paper: &catalog::Paper) -> String {
+    format!("{}, {}, arXiv:{}", paper.title, paper.venue, paper.arxiv)
 }
 
 /// The model in the program, the one that the environment names, and every folder of weights in or below the given ones.
@@ -134,7 +172,13 @@ fn text(listing: &Listing) -> String {
         let parameters = millions(*parameters as u64);
         lines.push(format!("{name:20} {parameters:>10} {input:>7} {dense_gflops:>12.3}  {about}"));
     }
+    lines.push(format!("\n{:20} {:>10} {:>7} {:>12}  {}", "detector", "parameters", "input", "dense GFLOPs", "about"));
+    for DetectorEntry { name, parameters, input: [short, _], dense_gflops, about, .. } in &listing.detectors {
+        let parameters = millions(*parameters as u64);
+        lines.push(format!("{name:20} {parameters:>10} {short:>7} {dense_gflops:>12.3}  {about}"));
+    }
     let mut papers: Vec<&String> = listing.models.iter().map(|entry| &entry.paper).collect();
+    papers.extend(listing.detectors.iter().map(|entry| &entry.paper));
     papers.dedup();
     lines.extend(papers.into_iter().map(|paper| format!("  {paper}")));
     lines.push(String::new());

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use groundling::{DeviceChoice, systems};
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
+use groundling_models::focus_detr::{FocusDetr, FocusDetrConfig};
 use groundling_models::qrnet::{QrNet, QrNetConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
 use groundling_models::vltvg::{Vltvg, VltvgConfig};
 use groundling_train::log::{EvaluationLine, LOG_FILE, read_lines};
+use groundling_train::objects::Objects;
+use groundling_train::phrases::Phrases;
 use groundling_train::recipe::{Recipe, system_of};
 use groundling_train::run::{Control, Event, Job, Observer, Plan, Resume, Summary, plan, train};
+use groundling_train::task::{ConfigOf, Figures, Task};
 use groundling_viz::chart::{Chart, Plot, Series, XyPlot};
 use groundling_viz::{write_atomically, write_png};
 use indicatif::ProgressBar;
@@ -24,11 +28,11 @@ use crate::flags::train::{ResumeName, Train};
 use crate::{Outcome, output, progress};
 
 #[derive(Serialize)]
-struct Trained<'a> {
+struct Trained<'a, F> {
     schema: &'static str,
     out: String,
     #[serde(flatten)]
-    summary: &'a Summary,
+    summary: &'a Summary<F>,
 }
 
 #[derive(Serialize)]
@@ -45,26 +49,27 @@ pub(crate) fn run(flags: &Train, format: Format, quiet: bool) -> anyhow::Result<
     let file = flags.recipe.display().to_string();
     let text = std::fs::read_to_string(&flags.recipe).with_context(|| file.clone())?;
     match system_of(&text, &file)?.as_str() {
-        ScanFormer::NAME => run_system::<ScanFormer>(flags, &text, ScanFormerConfig::preset, format, quiet),
-        Dmmi::NAME => run_system::<Dmmi>(flags, &text, DmmiConfig::preset, format, quiet),
-        TransVg::NAME => run_system::<TransVg>(flags, &text, TransVgConfig::preset, format, quiet),
-        Vltvg::NAME => run_system::<Vltvg>(flags, &text, VltvgConfig::preset, format, quiet),
-        QrNet::NAME => run_system::<QrNet>(flags, &text, QrNetConfig::preset, format, quiet),
-        found => bail!("{file}: there is no system {found:?}, expected one of {:?}", systems::NAMES),
+        ScanFormer::NAME => run_task::<Phrases<ScanFormer>>(flags, &text, ScanFormerConfig::preset, format, quiet),
+        Dmmi::NAME => run_task::<Phrases<Dmmi>>(flags, &text, DmmiConfig::preset, format, quiet),
+        TransVg::NAME => run_task::<Phrases<TransVg>>(flags, &text, TransVgConfig::preset, format, quiet),
+        Vltvg::NAME => run_task::<Phrases<Vltvg>>(flags, &text, VltvgConfig::preset, format, quiet),
+        QrNet::NAME => run_task::<Phrases<QrNet>>(flags, &text, QrNetConfig::preset, format, quiet),
+        FocusDetr::NAME => run_task::<Objects>(flags, &text, FocusDetrConfig::preset, format, quiet),
+        found => bail!("{file}: there is no system {found:?}, expected one of {:?}", systems::all_names()),
     }
 }
 
-fn run_system<S: System>(
+fn run_task<T: Task>(
     flags: &Train,
     text: &str,
-    preset: impl Fn(&str) -> Option<S::Config>,
+    preset: impl Fn(&str) -> Option<ConfigOf<T>>,
     format: Format,
     quiet: bool,
 ) -> anyhow::Result<Outcome> {
     let file = flags.recipe.display().to_string();
-    let mut recipe = Recipe::<S::Criterion>::parse(text, &file, &flags.overrides)?;
+    let mut recipe = Recipe::parse(text, &file, &flags.overrides)?;
     let name = recipe.model.preset.clone();
-    let preset = preset(&name).with_context(|| format!("{file}: there is no preset {name:?} of {}", S::NAME))?;
+    let preset = preset(&name).with_context(|| format!("{file}: there is no preset {name:?} of {}", T::Model::NAME))?;
     let config = recipe.resolve(&preset)?;
     let stem = flags.recipe.file_stem().unwrap_or_default();
     let out = flags.out.clone().unwrap_or_else(|| Path::new("runs").join(stem));
@@ -74,17 +79,17 @@ fn run_system<S: System>(
         ResumeName::Required => Resume::Required,
         ResumeName::Never => Resume::Never,
     };
-    let job = Job::<S> { recipe, config, device, out: out.clone(), resume };
+    let job = Job::<T> { recipe, config, device, out: out.clone(), resume };
     if flags.dry_run {
         let plan = plan(job)?;
         output::result(format, &Planned { schema: "groundling.plan/1", plan: &plan }, || plan_text(&plan))?;
         return Ok(Outcome::Done);
     }
     let bar = progress::bar(quiet, 0, "steps");
-    let mut watcher = Watcher { bar, out: out.clone(), header: false };
+    let mut watcher = Watcher { bar, out: out.clone(), draw: draw::<T>, header: false };
     let summary = train(job, &mut watcher)?;
     watcher.bar.finish_and_clear();
-    draw(&out)?;
+    draw::<T>(&out)?;
     let trained = Trained { schema: "groundling.trained/1", out: out.display().to_string(), summary: &summary };
     output::result(format, &trained, || summary_text(&summary, &out))?;
     Ok(Outcome::Done)
@@ -94,11 +99,13 @@ fn run_system<S: System>(
 struct Watcher {
     bar: ProgressBar,
     out: PathBuf,
+    /// Draws the curves of the task.
+    draw: fn(&Path) -> anyhow::Result<()>,
     header: bool,
 }
 
-impl Observer for Watcher {
-    fn notice(&mut self, event: Event<'_>) -> Control {
+impl<F: Figures> Observer<F> for Watcher {
+    fn notice(&mut self, event: Event<'_, F>) -> Control {
         match event {
             Event::Start(plan) => {
                 self.bar.set_length(plan.steps);
@@ -125,27 +132,19 @@ impl Observer for Watcher {
 }
 
 impl Watcher {
-    fn evaluated(&mut self, line: &EvaluationLine) {
+    fn evaluated<F: Figures>(&mut self, line: &EvaluationLine<F>) {
+        let columns = line.figures.columns();
+        // Figures of several levels stand in one column: as wide as they are.
+        let width = |(heading, value): &(&str, String)| heading.len().max(value.len()).max(7);
         if !self.header {
             self.header = true;
-            self.bar.println("    step  Acc@0.5    mIoU  by level            kept                 GFLOPs   dense");
+            let headings = columns.iter().map(|column| format!("  {:>width$}", column.0, width = width(column)));
+            self.bar.println(format!("    step{}", headings.collect::<String>()));
         }
-        let percent = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
-        let levels = &line.figures.levels;
-        let accuracies: Vec<String> = levels.iter().map(|level| percent(level.acc50)).collect();
-        let kept: Vec<String> = levels.iter().map(|level| format!("{:.2}", level.kept)).collect();
-        self.bar.println(format!(
-            "{:>8}  {:>7}  {:>6}  {:<18}  {:<18}  {:>7.3}  {:>6.3}{}",
-            line.step,
-            percent(line.figures.acc50),
-            percent(line.figures.mean_iou),
-            accuracies.join(" "),
-            kept.join(" "),
-            line.figures.mean_flops / 1e9,
-            line.figures.mean_dense_flops / 1e9,
-            if line.best { "  best" } else { "" },
-        ));
-        if let Err(error) = draw(&self.out) {
+        let values = columns.iter().map(|column| format!("  {:>width$}", column.1, width = width(column)));
+        let best = if line.best { "  best" } else { "" };
+        self.bar.println(format!("{:>8}{}{best}", line.step, values.collect::<String>()));
+        if let Err(error) = (self.draw)(&self.out) {
             // A run of hours does not end because a picture of it could not be written.
             tracing::warn!("the curves were not drawn: {error:#}");
         }
@@ -153,7 +152,7 @@ impl Watcher {
 }
 
 /// Draws the curves of a run's log: losses over steps, accuracy over steps.
-fn draw(out: &Path) -> anyhow::Result<()> {
+fn draw<T: Task>(out: &Path) -> anyhow::Result<()> {
     let log = out.join(LOG_FILE);
     let steps = read_lines(&log, "step").with_context(|| log.display().to_string())?;
     let evaluations = read_lines(&log, "evaluation").with_context(|| log.display().to_string())?;
@@ -162,21 +161,11 @@ fn draw(out: &Path) -> anyhow::Result<()> {
         Series::line(name, lines.iter().filter_map(point).collect())
     };
     let mut losses = vec![line("loss", &steps, "/loss")];
-    let terms = steps.last().and_then(|line| line["terms"].as_object());
-    let shown = |name: &&String| ["l1.", "giou.", "sparse."].iter().any(|start| name.starts_with(start));
-    losses.extend(
-        terms
-            .into_iter()
-            .flat_map(|terms| terms.keys())
-            .filter(shown)
-            .map(|name| line(name, &steps, &format!("/terms/{name}"))),
-    );
+    let terms = steps.last().and_then(|line| line["terms"].as_object()).into_iter().flat_map(|terms| terms.keys());
+    losses.extend(terms.filter(|name| T::is_main_term(name)).map(|name| line(name, &steps, &format!("/terms/{name}"))));
     write_chart(out, "loss", "loss", losses)?;
-    let mut accuracies = vec![line("Acc@0.5", &evaluations, "/acc50"), line("mIoU", &evaluations, "/mean_iou")];
-    let levels = evaluations.last().and_then(|line| line["levels"].as_array()).map_or(0, Vec::len);
-    accuracies.extend(
-        (0..levels).map(|level| line(&format!("level {level}"), &evaluations, &format!("/levels/{level}/acc50"))),
-    );
+    let curves = evaluations.last().map(T::Figures::curves).unwrap_or_default();
+    let accuracies = curves.iter().map(|(name, pointer)| line(name, &evaluations, pointer)).collect();
     write_chart(out, "accuracy", "percent", accuracies)
 }
 
@@ -206,7 +195,7 @@ fn plan_text(plan: &Plan) -> String {
     )
 }
 
-fn summary_text(summary: &Summary, out: &Path) -> String {
+fn summary_text<F: Figures>(summary: &Summary<F>, out: &Path) -> String {
     let mut text = format!(
         "{} of {} steps in {:.0} s of wall clock, {:.0} s of processor time, in {}",
         summary.step,
@@ -215,8 +204,8 @@ fn summary_text(summary: &Summary, out: &Path) -> String {
         summary.cpu_secs,
         out.display(),
     );
-    if let Some((accuracy, step)) = summary.best {
-        text.push_str(&format!("\nbest Acc@0.5 {accuracy:.2} at step {step}: {}", out.join("best").display()));
+    if let Some((found, step)) = summary.best {
+        text.push_str(&format!("\nbest {} {found:.2} at step {step}: {}", F::BEST, out.join("best").display()));
     }
     text
 }

@@ -59,6 +59,9 @@ pub(crate) struct Ground {
     /// Draw what was looked at, level by level: a PNG file for one answer, else a folder. A name ending in .json writes numbers.
     #[arg(long, value_name = "PATH")]
     pub(crate) explain: Option<PathBuf>,
+    /// List the objects that this detector finds beside every answer: a folder of weights.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) candidates: Option<PathBuf>,
     /// Turn pictures as the camera's orientation mark says; off by default, as data sets expect.
     #[arg(long)]
     pub(crate) exif: bool,
@@ -106,6 +109,9 @@ pub(crate) struct Convert {
     /// Licence of the weights, as their authors state it.
     #[arg(long, default_value = "unknown: see where the checkpoint comes from")]
     pub(crate) licence: String,
+    /// Detectors: a text file with the names of the classes, one a line, in the order of the model's outputs; COCO's for 80 if not said.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) classes: Option<PathBuf>,
     /// Seed of the parameters that the checkpoint lacks.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use assert_cmd::Command;
 use burn::tensor::Device;
 use groundling::{Bundle, Description};
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_nn::checkpoint::Precision;
 use groundling_testkit::{fixtures, scratch};

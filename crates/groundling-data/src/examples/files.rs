@@ -129,6 +129,7 @@ impl FileExamples {
         let class = annotation.category_id.and_then(|id| dataset.categories.keys().position(|key| *key == id));
         Ok(ExampleObject {
             bbox: annotation.bbox.to_xyxy(),
+            area: annotation.area,
             mask,
             class,
             category_id: annotation.category_id,

@@ -51,6 +51,7 @@ impl GeneratedExamples {
 fn example_object(object: &SceneObject, shapes: &[Shape], masks: bool) -> ExampleObject {
     ExampleObject {
         bbox: object.bbox,
+        area: Some(object.mask.area() as f64),
         mask: masks.then(|| object.mask.clone()),
         class: shapes.iter().position(|shape| *shape == object.shape),
         category_id: Some(object.shape.category_id()),

@@ -150,6 +150,8 @@ pub struct ExamplePhrase {
 pub struct ExampleObject {
     /// Where it is.
     pub bbox: BoxXyxy<Pixels>,
+    /// Its area in pixels as the source states it: that of its shape, which may be less than that of its box.
+    pub area: Option<f64>,
     /// Its exact shape, if masks were asked for and the source has it.
     pub mask: Option<Rle>,
     /// Its class as an index into [`Examples::classes`].

@@ -323,8 +323,26 @@ impl Default for DetectorRecipe {
 }
 
 impl DetectorRecipe {
+    /// The recipe for another input than 800 and 1333 pixels, everything smaller or larger by the ratio of the shorter sides.
+    pub fn for_sides(short: u32, longest: u32) -> Self {
+        let scaled = |pixels: u32| (f64::from(short) * f64::from(pixels) / 800.0).round().max(1.0) as u32;
+        let usual = Self::default();
+        Self {
+            short_sides: usual.short_sides.into_iter().map(scaled).collect(),
+            max_long: longest,
+            crop_short_sides: usual.crop_short_sides.into_iter().map(scaled).collect(),
+            crop_sides: (scaled(usual.crop_sides.0), scaled(usual.crop_sides.1)),
+            ..usual
+        }
+    }
+
     /// Applies the recipe; boxes thinner than 1e-5 pixels afterwards are dropped.
-    pub fn apply(&self, mut scene: Scene, rng: &mut Rng) -> Scene {
+    pub fn apply(&self, scene: Scene, rng: &mut Rng) -> Scene {
+        self.transform(scene, rng).without_slivers(1e-5)
+    }
+
+    /// Applies the recipe and drops nothing: a box that a crop has cut away is empty. For those who keep classes beside the boxes.
+    pub fn transform(&self, mut scene: Scene, rng: &mut Rng) -> Scene {
         if rng.chance(self.mirror_probability) {
             scene = scene.mirrored(MirrorText::Words);
         }
@@ -341,7 +359,7 @@ impl DetectorRecipe {
             }
         }
         let size = shortest_edge_size(scene.size(), pick(&self.short_sides, rng), Some(self.max_long));
-        scene.resized(size, Filter::Bilinear).without_slivers(1e-5)
+        scene.resized(size, Filter::Bilinear)
     }
 }
 

@@ -164,6 +164,19 @@ impl Preprocessor {
         Ok(place(&resized, placement, self.mean, self.std))
     }
 
+    /// An image as it is, normalised: `[3, H, W]`.
+    pub fn normalised(&self, image: &RgbImage) -> Vec<f32> {
+        let mut pixels = vec![0.0; 3 * image.height() as usize * image.width() as usize];
+        let plane = pixels.len() / 3;
+        let tables = tables(self.mean, self.std);
+        for (index, pixel) in image.pixels().enumerate() {
+            for (channel, table) in tables.iter().enumerate() {
+                pixels[channel * plane + index] = table[usize::from(pixel.0[channel])];
+            }
+        }
+        pixels
+    }
+
     /// A truth mask in the frame of the network input: nearest resize of the content, background under padding.
     ///
     /// # Errors
@@ -191,9 +204,7 @@ pub fn place(resized: &RgbImage, placement: Placement, mean: [f32; 3], std: [f32
     let (top, left) = (content.top as usize, content.left as usize);
     let mut pixels = vec![0.0; 3 * height * width];
     let mut padding = vec![true; height * width];
-    // 256 values a channel: one table instead of two divisions a pixel.
-    let tables: Vec<[f32; 256]> =
-        mean.iter().zip(std).map(|(&mean, std)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std)).collect();
+    let tables = tables(mean, std);
     for (row, values) in resized.as_raw().chunks_exact(content.width as usize * 3).enumerate() {
         let start = (top + row) * width + left;
         padding[start..start + content.width as usize].fill(false);
@@ -204,6 +215,11 @@ pub fn place(resized: &RgbImage, placement: Placement, mean: [f32; 3], std: [f32
         }
     }
     Prepared { pixels, padding, placement }
+}
+
+/// What each byte of a channel becomes: one table instead of two divisions a pixel.
+fn tables(mean: [f32; 3], std: [f32; 3]) -> Vec<[f32; 256]> {
+    mean.iter().zip(std).map(|(&mean, std)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std)).collect()
 }
 
 /// A box of the original image as model target: centre and sides in fractions of the network input.

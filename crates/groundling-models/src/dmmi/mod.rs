@@ -2,7 +2,7 @@
 //!
 //! Source: Hu, Wang, Shao, Xie, Li, Han, Luo, "Beyond One-to-One: Rethinking the Referring Image Segmentation", ICCV 2023
 //! (arXiv:2308.13853). Where the paper and the released program disagree this follows the program, because only that gives the outputs of
-//! the published checkpoints, which load through [`System::layouts`].
+//! the published checkpoints, which load through [`Trainable::layouts`].
 //!
 //! The image encoder is stopped after each stage: map and phrase ask one another over windows of several sizes, and both go on changed.
 //! A decoder goes back from coarse to fine, with a transformer layer between that lets pixels look at the phrase, to two numbers a pixel.
@@ -57,7 +57,7 @@ pub use weights::{DECODER_KEYS, LAYER_KEYS, MBA_KEYS, NETWORK_KEYS, OFFICIAL_KEY
 
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System,
+    SampleTruth, System, Trainable,
 };
 
 /// Means and deviations of the images on which the encoders were trained.
@@ -108,13 +108,10 @@ impl Dmmi {
     }
 }
 
-impl System for Dmmi {
+impl Trainable for Dmmi {
     const NAME: &'static str = "dmmi";
-    const SEGMENTS: bool = true;
     type Config = DmmiConfig;
     type Criterion = Criterion;
-    type Phrase = Phrase;
-    type View = View;
 
     fn init(config: &DmmiConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::new(config, device)
@@ -122,18 +119,6 @@ impl System for Dmmi {
 
     fn config(&self) -> &DmmiConfig {
         &self.config
-    }
-
-    fn input(config: &DmmiConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::Square,
-            resample: Resample::Bilinear,
-            mean: MEAN,
-            std: STD,
-            max_ids: config.text_len,
-            vocabulary: config.text.vocab,
-        }
     }
 
     fn layouts(_: &DmmiConfig) -> Vec<Layout> {
@@ -156,6 +141,24 @@ impl System for Dmmi {
         };
         self.text = criterion::fixed(self.text, is_fixed);
         Ok(self)
+    }
+}
+
+impl System for Dmmi {
+    const SEGMENTS: bool = true;
+    type Phrase = Phrase;
+    type View = View;
+
+    fn input(config: &DmmiConfig) -> InputSpec {
+        InputSpec {
+            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
+            fit: Fit::Square,
+            resample: Resample::Bilinear,
+            mean: MEAN,
+            std: STD,
+            max_ids: config.text_len,
+            vocabulary: config.text.vocab,
+        }
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {

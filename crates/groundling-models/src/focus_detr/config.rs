@@ -11,10 +11,15 @@ use crate::scalablevit::ScalableVitConfig;
 /// Feature levels: three of the backbone, and one more of half the resolution.
 pub const LEVELS: usize = 4;
 
+/// No image is made larger.
+const MAX_SIDE: u32 = 16_384;
+
 /// Everything that decides shapes and behaviour of the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FocusDetrConfig {
+    /// How large images are made for the network.
+    pub input: ImageSides,
     /// What makes maps of the image.
     pub backbone: BackboneConfig,
     /// Object classes, `K`.
@@ -41,6 +46,21 @@ pub struct FocusDetrConfig {
     pub encoder: EncoderConfig,
     /// Where the decoder's queries come from.
     pub decoder: DecoderKind,
+}
+
+/// How large images are made for the network: the shorter side becomes `short`, unless the longer one would pass `longest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSides {
+    /// Of the shorter side, pixels.
+    pub short: u32,
+    /// Bound of the longer side, pixels.
+    pub longest: u32,
+}
+
+impl ImageSides {
+    /// As published.
+    pub const PUBLISHED: Self = Self { short: 800, longest: 1333 };
 }
 
 /// What makes maps of the image.
@@ -173,6 +193,7 @@ impl FocusDetrConfig {
     /// ResNet-50, 80 classes, 12 epochs: 49,339,920 parameters.
     pub fn r50() -> Self {
         Self {
+            input: ImageSides::PUBLISHED,
             backbone: BackboneConfig::ResNet(ResNetConfig::r50()),
             classes: 80,
             width: 256,
@@ -204,6 +225,7 @@ impl FocusDetrConfig {
     pub fn tiny() -> Self {
         let focus = FocusConfig { cascade: vec![1.0, 0.5, 0.3], fine_tokens: 32, ..FocusConfig::published() };
         Self {
+            input: ImageSides { short: 128, longest: 256 },
             backbone: BackboneConfig::ResNet(ResNetConfig::tiny()),
             classes: 10,
             width: 64,
@@ -219,6 +241,19 @@ impl FocusDetrConfig {
         }
     }
 
+    /// The preset of a name; `_long` stands for [`FocusDetrConfig::long_schedule`].
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "tiny" => Some(Self::tiny()),
+            "r50" => Some(Self::r50()),
+            "r50_long" => Some(Self::r50().long_schedule()),
+            "r101" => Some(Self::r101()),
+            "r101_long" => Some(Self::r101().long_schedule()),
+            "swin_l" => Some(Self::swin_l()),
+            _ => None,
+        }
+    }
+
     /// The same with the positions of the ResNet configurations of 24 and 36 epochs.
     pub fn long_schedule(self) -> Self {
         Self { position: PositionConfig::LONG, ..self }
@@ -229,6 +264,10 @@ impl FocusDetrConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad =
             |field, found: String, expected: &str| Err(ConfigError { field, found, expected: expected.to_owned() });
+        if self.input.short == 0 || self.input.longest < self.input.short || self.input.longest > MAX_SIDE {
+            let found = format!("{} and {}", self.input.short, self.input.longest);
+            return bad("input", found, "a shorter side above 0 and a longest that is not below it, nor above 16384");
+        }
         let counts = [
             ("classes", self.classes),
             ("points", self.points),

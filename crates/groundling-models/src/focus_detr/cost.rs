@@ -59,6 +59,15 @@ impl FocusDetr {
         Ok(config.macs_behind(backbone, image, keep_ratio))
     }
 
+    /// As [`FocusDetr::macs`], had the encoder been the dense one.
+    ///
+    /// # Errors
+    /// If a ScalableViT cannot take an image as small as this.
+    pub fn dense_macs(&self, image: [usize; 2]) -> Result<MacCount, TooSmall> {
+        let dense = FocusDetrConfig { encoder: EncoderConfig::Dense, ..self.config().clone() };
+        Ok(dense.macs_behind(self.macs(image, None)?.backbone, image, None))
+    }
+
     /// The largest average keep ratio, up to 1, with which an image costs no more than so many multiply-accumulates; `None` if even the
     /// smallest costs more, or the encoder is dense.
     ///

@@ -6,11 +6,13 @@ use groundling_nn::losses::{Denominator, FocalLoss, box_l1, giou, sigmoid_focal}
 use groundling_nn::matcher::{CostError, DetrCost, assign};
 use serde::{Deserialize, Serialize};
 
+use super::config::LEVELS;
 use super::denoising::{DenoisingConfig, DenoisingPlan, DenoisingQueries, Noise};
 use super::labels::{LabelRule, foreground_labels, select_losses};
 use super::model::{FocusDetr, ForwardError, ForwardOptions, Output, Prediction};
 use super::ranking;
 use super::supervision::Supervision;
+use crate::contract::ConfigError;
 
 /// Objects of an image.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -74,6 +76,33 @@ impl Default for Criterion {
             labels: LabelRule::published(),
             denoising: DenoisingConfig::default(),
         }
+    }
+}
+
+impl Criterion {
+    /// # Errors
+    /// Naming the field that cannot be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let Self { class, l1, giou, select, attention, labels, denoising } = self;
+        let DenoisingConfig { label_noise, box_noise, .. } = denoising;
+        let weights = [
+            ("criterion.class", class),
+            ("criterion.l1", l1),
+            ("criterion.giou", giou),
+            ("criterion.select", select),
+            ("criterion.attention", attention),
+            ("criterion.denoising.label_noise", label_noise),
+            ("criterion.denoising.box_noise", box_noise),
+        ];
+        if let Some((field, found)) = weights.into_iter().find(|(_, weight)| !(weight.is_finite() && **weight >= 0.0)) {
+            return Err(ConfigError { field, found: found.to_string(), expected: "a number of 0 or more".to_owned() });
+        }
+        if labels.ranges().len() < LEVELS {
+            let found = format!("{} ranges", labels.ranges().len());
+            let expected = format!("{LEVELS}, one for each level");
+            return Err(ConfigError { field: "criterion.labels", found, expected });
+        }
+        Ok(())
     }
 }
 

@@ -45,7 +45,8 @@ impl LabelRule {
         Self::HalfSide(ranges)
     }
 
-    fn ranges(&self) -> &[SizeRange] {
+    /// One for each level.
+    pub(super) fn ranges(&self) -> &[SizeRange] {
         match self {
             Self::Distance(ranges) | Self::HalfSide(ranges) => ranges,
         }

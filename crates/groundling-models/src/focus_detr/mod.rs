@@ -21,7 +21,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `config` | sizes, presets and switches |
+//! | `config`, `classes` | sizes, presets and switches; what COCO's weights tell apart |
 //! | `features`, `geometry` | maps of the image; levels, padding, reference points and first boxes |
 //! | `deformable` | deformable attention as a module |
 //! | `selector`, `ranking` | foreground scores and the lists that follow from them |
@@ -31,11 +31,12 @@
 //! | `supervision` | the target of Sparse DETR's selector |
 //! | `output` | detections in the original image |
 //! | `cost` | multiply-accumulates, and the share of tokens that a budget allows |
-//! | `weights` | names of published weights |
+//! | `weights`, `trainable` | names of published weights; what trainer and library need |
 //!
 //! Dimension key: `B` batch, `N` tokens of all levels, `Q` queries, `C` model width, `K` classes, `G` heads, `P` points. Boxes are centre x,
 //! centre y, width, height as fractions of the unpadded network input.
 
+mod classes;
 mod config;
 mod cost;
 mod criterion;
@@ -52,10 +53,13 @@ mod ranking;
 mod schedule;
 mod selector;
 mod supervision;
+mod trainable;
 mod weights;
 
+pub use classes::{COCO_CLASSES, coco_category_ids};
 pub use config::{
-    BackboneConfig, DecoderKind, EncoderConfig, FocusConfig, FocusDetrConfig, LEVELS, Modulation, PositionConfig,
+    BackboneConfig, DecoderKind, EncoderConfig, FocusConfig, FocusDetrConfig, ImageSides, LEVELS, Modulation,
+    PositionConfig,
 };
 pub use cost::MacCount;
 pub use criterion::{Criterion, DetectionLosses, LossTerm, Matches, SetKind, StepError, Target};

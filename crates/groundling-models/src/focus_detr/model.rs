@@ -136,18 +136,30 @@ impl Encoding {
     /// # Panics
     /// If there is no such image.
     pub fn kept_per_level(&self, image: usize, layers: usize) -> Vec<Vec<usize>> {
+        let counts = |levels: Vec<Vec<usize>>| levels.iter().map(Vec::len).collect();
+        self.kept_cells(image, layers).into_iter().map(counts).collect()
+    }
+
+    /// On which cells of each level each layer of the encoder works, for one image, `[layer][level]`: ascending, row by row; all of them with
+    /// a dense encoder.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn kept_cells(&self, image: usize, layers: usize) -> Vec<Vec<Vec<usize>>> {
         let sizes = self.geometry.sizes();
         let layer = |layer: usize| match &self.selection {
             Some(selection) => {
                 // One list serves all layers of Sparse DETR's encoder.
                 let kept = selection.kept[layer.min(selection.kept.len() - 1)].min(selection.budgets[image]);
-                let mut counts = vec![0; sizes.len()];
+                let mut cells = vec![Vec::new(); sizes.len()];
                 for &token in &selection.order[image][..kept] {
-                    counts[self.geometry.cell(token)[0]] += 1;
+                    let [level, row, column] = self.geometry.cell(token);
+                    cells[level].push(row * sizes[level][1] + column);
                 }
-                counts
+                cells.iter_mut().for_each(|cells| cells.sort_unstable());
+                cells
             }
-            None => sizes.iter().map(|[height, width]| height * width).collect(),
+            None => sizes.iter().map(|[height, width]| (0..height * width).collect()).collect(),
         };
         (0..layers).map(layer).collect()
     }

@@ -1,7 +1,7 @@
 //! QRNet: a picture encoder that the phrase steers, and the fusion encoder of TransVG.
 //!
 //! Source: Ye, Tian, Yan, Yang, Wang, Zhang, He, Lin, "Shifting More Attention to Visual Backbone: Query-modulated Refinement Networks for
-//! End-to-End Visual Grounding", CVPR 2022 (arXiv:2203.15442). Weights of the authors load through [`System::layouts`].
+//! End-to-End Visual Grounding", CVPR 2022 (arXiv:2203.15442). Weights of the authors load through [`Trainable::layouts`].
 //!
 //! After every stage of a Swin the phrase says which channels and places pass. A neck gathers the four maps into two, whose cells are the
 //! visual tokens. Since the phrase decides what is seen, a picture cannot be read before it: a view is the canvas.
@@ -40,7 +40,7 @@ use crate::bases::{
 };
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System,
+    SampleTruth, System, Trainable,
 };
 
 /// Rows of the table of scales; the last two are read.
@@ -159,12 +159,10 @@ impl QrNet {
     }
 }
 
-impl System for QrNet {
+impl Trainable for QrNet {
     const NAME: &'static str = "qrnet";
     type Config = QrNetConfig;
     type Criterion = Criterion;
-    type Phrase = Phrase;
-    type View = View;
 
     fn init(config: &QrNetConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::new(config, device)
@@ -172,18 +170,6 @@ impl System for QrNet {
 
     fn config(&self) -> &QrNetConfig {
         &self.config
-    }
-
-    fn input(config: &QrNetConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::LetterboxCentre,
-            resample: Resample::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            max_ids: config.max_text,
-            vocabulary: config.bert.vocabulary,
-        }
     }
 
     fn layouts(_: &QrNetConfig) -> Vec<Layout> {
@@ -199,6 +185,23 @@ impl System for QrNet {
     fn for_training(self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.check()?;
         Ok(self)
+    }
+}
+
+impl System for QrNet {
+    type Phrase = Phrase;
+    type View = View;
+
+    fn input(config: &QrNetConfig) -> InputSpec {
+        InputSpec {
+            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
+            fit: Fit::LetterboxCentre,
+            resample: Resample::Bilinear,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            max_ids: config.max_text,
+            vocabulary: config.bert.vocabulary,
+        }
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {

@@ -2,7 +2,7 @@
 //!
 //! Source: Su, Miao, Dou, Li, "ScanFormer: Referring Expression Comprehension by Iteratively Scanning", CVPR 2024, pp. 13449-13458
 //! (arXiv:2406.18048). The transformer is that of ViLT (Kim et al. 2021, arXiv:2102.03334), whose weights load through
-//! [`System::layouts`].
+//! [`Trainable::layouts`].
 //!
 //! One transformer reads the phrase, then the levels of an image pyramid, coarsest first, keeping keys and values in a cache. Halfway
 //! through the layers every patch says which of its four parts the next level should read. What is not read is one constant token for
@@ -49,7 +49,7 @@ pub use weights::{HF_KEYS, OFFICIAL_KEYS};
 
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System,
+    SampleTruth, System, Trainable,
 };
 use heads::{Auxiliary, BoxHead, SelectionHead};
 use layer::Layer;
@@ -106,7 +106,7 @@ impl ScanFormer {
     /// The losses of what a training pass computed.
     ///
     /// # Panics
-    /// If there is not one truth for each pair, or the criterion asks for heads that [`System::for_training`] would have added.
+    /// If there is not one truth for each pair, or the criterion asks for heads that [`Trainable::for_training`] would have added.
     pub fn losses_of(&self, trained: &Trained, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
         criterion::losses(self, trained, truths, criterion)
     }
@@ -120,12 +120,10 @@ impl ScanFormer {
     }
 }
 
-impl System for ScanFormer {
+impl Trainable for ScanFormer {
     const NAME: &'static str = "scanformer";
     type Config = ScanFormerConfig;
     type Criterion = Criterion;
-    type Phrase = Phrase;
-    type View = View;
 
     fn init(config: &ScanFormerConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::new(config, device)
@@ -133,18 +131,6 @@ impl System for ScanFormer {
 
     fn config(&self) -> &ScanFormerConfig {
         &self.config
-    }
-
-    fn input(config: &ScanFormerConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::LetterboxCorner,
-            resample: Resample::Bicubic,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            max_ids: config.max_text,
-            vocabulary: config.vocab,
-        }
     }
 
     fn layouts(_: &ScanFormerConfig) -> Vec<Layout> {
@@ -169,6 +155,23 @@ impl System for ScanFormer {
     fn for_release(mut self) -> Self {
         self.aux = None;
         self
+    }
+}
+
+impl System for ScanFormer {
+    type Phrase = Phrase;
+    type View = View;
+
+    fn input(config: &ScanFormerConfig) -> InputSpec {
+        InputSpec {
+            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
+            fit: Fit::LetterboxCorner,
+            resample: Resample::Bicubic,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            max_ids: config.max_text,
+            vocabulary: config.vocab,
+        }
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {

@@ -1,7 +1,7 @@
 //! TransVG: one transformer over phrase and picture, and a token that answers.
 //!
 //! Source: Deng, Yang, Chen, Zhou, Li, "TransVG: End-to-End Visual Grounding with Transformers", ICCV 2021 (arXiv:2104.08541). Weights of the
-//! authors load through [`System::layouts`].
+//! authors load through [`Trainable::layouts`].
 //!
 //! A ResNet and DETR's encoder make visual tokens, BERT makes phrase tokens. Both, with one learned token before them, pass six layers in
 //! which everything attends to everything; the learned token then gives the box.
@@ -34,7 +34,7 @@ use crate::bases::{
 };
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System,
+    SampleTruth, System, Trainable,
 };
 
 /// The model. Fields are named as in its files.
@@ -134,12 +134,10 @@ impl TransVg {
     }
 }
 
-impl System for TransVg {
+impl Trainable for TransVg {
     const NAME: &'static str = "transvg";
     type Config = TransVgConfig;
     type Criterion = Criterion;
-    type Phrase = Phrase;
-    type View = View;
 
     fn init(config: &TransVgConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::new(config, device)
@@ -147,18 +145,6 @@ impl System for TransVg {
 
     fn config(&self) -> &TransVgConfig {
         &self.config
-    }
-
-    fn input(config: &TransVgConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::LetterboxCentre,
-            resample: Resample::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            max_ids: config.max_text,
-            vocabulary: config.bert.vocabulary,
-        }
     }
 
     fn layouts(_: &TransVgConfig) -> Vec<Layout> {
@@ -174,6 +160,23 @@ impl System for TransVg {
     fn for_training(self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.check()?;
         Ok(self)
+    }
+}
+
+impl System for TransVg {
+    type Phrase = Phrase;
+    type View = View;
+
+    fn input(config: &TransVgConfig) -> InputSpec {
+        InputSpec {
+            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
+            fit: Fit::LetterboxCentre,
+            resample: Resample::Bilinear,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            max_ids: config.max_text,
+            vocabulary: config.bert.vocabulary,
+        }
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {

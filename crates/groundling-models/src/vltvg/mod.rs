@@ -1,7 +1,7 @@
 //! VLTVG: verifies every place of a picture against the phrase, then asks phrase and picture in turn.
 //!
 //! Source: Yang, Xu, Yuan, Liu, Li, Hu, "Improving Visual Grounding with Visual-Linguistic Verification and Iterative Reasoning", CVPR 2022
-//! (arXiv:2205.00272). Weights of the authors load through [`System::layouts`].
+//! (arXiv:2205.00272). Weights of the authors load through [`Trainable::layouts`].
 //!
 //! Visual and phrase tokens are made as TransVG makes them, phrase tokens being the mean of BERT's last layers. Every visual token is scored by
 //! how well it fits the phrase and gathers context; a query then reads phrase and picture six times, giving a box each time.
@@ -41,7 +41,7 @@ use crate::bases::{
 };
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System,
+    SampleTruth, System, Trainable,
 };
 
 /// Weights of the losses, the same on every stage.
@@ -182,12 +182,10 @@ impl Vltvg {
     }
 }
 
-impl System for Vltvg {
+impl Trainable for Vltvg {
     const NAME: &'static str = "vltvg";
     type Config = VltvgConfig;
     type Criterion = Criterion;
-    type Phrase = Phrase;
-    type View = View;
 
     fn init(config: &VltvgConfig, device: &Device) -> Result<Self, ConfigError> {
         Self::new(config, device)
@@ -195,18 +193,6 @@ impl System for Vltvg {
 
     fn config(&self) -> &VltvgConfig {
         &self.config
-    }
-
-    fn input(config: &VltvgConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::LetterboxCentre,
-            resample: Resample::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            max_ids: config.max_text,
-            vocabulary: config.bert.vocabulary,
-        }
     }
 
     fn layouts(_: &VltvgConfig) -> Vec<Layout> {
@@ -222,6 +208,23 @@ impl System for Vltvg {
     fn for_training(self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.weights().check()?;
         Ok(self)
+    }
+}
+
+impl System for Vltvg {
+    type Phrase = Phrase;
+    type View = View;
+
+    fn input(config: &VltvgConfig) -> InputSpec {
+        InputSpec {
+            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
+            fit: Fit::LetterboxCentre,
+            resample: Resample::Bilinear,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            max_ids: config.max_text,
+            vocabulary: config.bert.vocabulary,
+        }
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {

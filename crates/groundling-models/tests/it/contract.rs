@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use groundling_core::{BinaryMask, BoxCxcywh, ContentRect, ImageSize, Unit};
 use groundling_models::catalog::{self, AnyConfig, DescriptionError, ModelSpec};
-use groundling_models::contract::{Batch, GroundOptions, Grounded, SampleTruth, System, TruthObject};
+use groundling_models::contract::{Batch, GroundOptions, Grounded, SampleTruth, System, Trainable, TruthObject};
 use groundling_models::dmmi::Dmmi;
 use groundling_models::qrnet::QrNet;
 use groundling_models::scanformer::ScanFormer;

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use groundling_core::{BinaryMask, BoxCxcywh, ContentRect, ImageSize};
 use groundling_kernels::Activation;
-use groundling_models::contract::{Batch, SampleTruth, System};
+use groundling_models::contract::{Batch, SampleTruth, System, Trainable};
 use groundling_models::dmmi::{
     Criterion, Decoder, Dmmi, DmmiConfig, Language, Mba, MbaConfig, Observer, Recovery, Seen,
 };

@@ -171,6 +171,9 @@ pub struct ScheduleSection {
     pub shape: Shape,
     /// What it falls to, as a share of the highest rate.
     pub floor: f64,
+    /// With the shape `step`: shares of the run at which the rate falls, ascending.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub milestones: Vec<f64>,
     /// Seed of first weights, order, augmentation, noise and dropout.
     pub seed: u64,
 }
@@ -185,6 +188,8 @@ pub enum Shape {
     Linear,
     /// On half a cosine.
     Cosine,
+    /// To a tenth at each of `milestones`.
+    Step,
 }
 
 /// `[optimizer]`: AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), and Muon for chosen matrices.
@@ -272,6 +277,9 @@ pub struct AugmentationSection {
     pub jitter: f64,
     /// Strength of that change.
     pub jitter_strength: f64,
+    /// Detectors: probability of a random crop.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub crop: f64,
 }
 
 /// Sizes and crops of training pictures.
@@ -283,6 +291,8 @@ pub enum Augmentation {
     /// Random long sides of 70 to 100 % of the canvas, and random crops for phrases that name no place: the recipe of TransVG and
     /// VLTVG.
     Grounder,
+    /// Random sizes, and crops as often as `crop` says: the recipe of DINO and Focus-DETR, scaled to the sizes of the model's input.
+    Detector,
 }
 
 /// Where training pictures lie in the canvas.
@@ -341,6 +351,12 @@ pub enum PrecisionName {
     F16,
 }
 
+/// Left out, so that states of runs that are older than the key still belong to their recipes.
+#[allow(clippy::trivially_copy_pass_by_ref)] // the form that serde calls
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -369,6 +385,7 @@ impl Default for ScheduleSection {
             warmup: 0.1,
             shape: Shape::Linear,
             floor: 0.0,
+            milestones: Vec::new(),
             seed: 1,
         }
     }
@@ -411,6 +428,7 @@ impl Default for AugmentationSection {
             mirror: 0.0,
             jitter: 0.0,
             jitter_strength: 0.4,
+            crop: 0.0,
         }
     }
 }

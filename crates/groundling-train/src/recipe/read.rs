@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::Recipe;
+use super::{Recipe, Shape};
 
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +203,13 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         at_least_one("output.workers", self.output.workers)?;
         share("schedule.warmup", s.warmup)?;
         share("schedule.floor", s.floor)?;
+        if (s.shape == Shape::Step) == s.milestones.is_empty() || !s.milestones.is_sorted() {
+            let expected = "shares of the run, ascending, and only with the shape \"step\"";
+            return bad("schedule.milestones", format!("{:?}", s.milestones), expected);
+        }
+        for (index, &milestone) in s.milestones.iter().enumerate() {
+            share(&format!("schedule.milestones.{index}"), milestone)?;
+        }
         let o = &self.optimizer;
         not_negative("optimizer.lr", o.lr)?;
         positive("optimizer.eps", o.eps)?;
@@ -232,6 +239,7 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         share("augmentation.mirror", a.mirror)?;
         share("augmentation.jitter", a.jitter)?;
         share("augmentation.jitter_strength", a.jitter_strength)?;
+        share("augmentation.crop", a.crop)?;
         let mut last = 0.0;
         for (index, stage) in self.stage.iter().enumerate() {
             if !(stage.until > last && stage.until <= 1.0) {

@@ -7,33 +7,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use groundling_data::examples::{ExampleOptions, Examples};
-use groundling_models::contract::{GroundOptions, InputSpec, System};
+use groundling_models::contract::Trainable;
 use groundling_nn::checkpoint::{initialise, parameters};
 use groundling_nn::ema::{Decay, Ema};
+use groundling_nn::layers::PrepareInference;
 
 use super::{Control, Event, Job, LOCK_FILE, Memory, Observer, Plan, Resume, Summary, TrainError};
-use crate::batches::{BatchError, BatchStream, Batches, HostBatch, mixed};
-use crate::evaluate::evaluate;
+use crate::batches::{BatchError, BatchStream, Batches, mixed};
 use crate::log::{EvaluationLine, Log, StepLine};
 use crate::optimizer::{HostGradients, Optimizer};
-use crate::recipe::{DataSection, Recipe, RecipeError};
+use crate::recipe::{DataSection, RecipeError};
 use crate::schedule::rate_factor;
 use crate::state::{Progress, STATE_FILE, State, StateError, recipe_differences};
+use crate::task::{CriterionOf, Figures, LossError, RecipeOf, Task};
 use crate::{usage, weights};
 
 /// A run in memory.
-pub(super) struct Run<S: System> {
-    recipe: Recipe<S::Criterion>,
+pub(super) struct Run<T: Task> {
+    recipe: RecipeOf<T>,
     recipe_text: String,
-    input: InputSpec,
-    batches: Arc<Batches>,
-    validation: Option<Examples>,
+    batches: Arc<Batches<T>>,
+    validation: Option<T::Validation>,
     /// `None` only while the optimiser has it.
-    model: Option<S>,
+    model: Option<T::Model>,
     optimizer: Optimizer,
-    ema: Option<Ema<S>>,
+    ema: Option<Ema<T::Model>>,
     progress: Progress,
     /// With gradients.
     device: Device,
@@ -43,7 +43,7 @@ pub(super) struct Run<S: System> {
     cpu_at_start: f64,
     /// Wall clock and processor time of the parts before this one.
     before: (f64, f64),
-    last: Option<EvaluationLine>,
+    last: Option<EvaluationLine<T::Figures>>,
     written: Vec<PathBuf>,
     /// Held while this process writes the folder.
     lock: Option<File>,
@@ -89,19 +89,21 @@ const SEED_STEP: u64 = 22;
 /// Samples of the trial that measures activations.
 const TRIAL: usize = 4;
 
-impl<S: System> Run<S> {
-    pub(super) fn open(job: Job<S>) -> Result<Self, TrainError> {
+/// Loss, its terms and the gradients of a batch.
+type Backward = (f64, Vec<(String, f64)>, HostGradients);
+
+impl<T: Task> Run<T> {
+    pub(super) fn open(job: Job<T>) -> Result<Self, TrainError> {
         let started = Instant::now();
         let Job { recipe, config, device: plain_device, out, resume } = job;
         let recipe_text = recipe.to_toml()?;
-        let input = S::input(&config);
-        let open = if S::SEGMENTS { Batches::open_with_masks } else { Batches::open };
-        let batches = Arc::new(open(&recipe, input)?);
-        let validation = open_validation(&recipe)?;
+        let batches = Arc::new(Batches::<T>::open(&recipe, &config)?);
+        let open_validation = |section| batches.task().validation(section).map_err(TrainError::Validation);
+        let validation = recipe.validation.as_ref().map(open_validation).transpose()?;
         let device = plain_device.clone().autodiff();
         // Parameters draw their first values when they are first used; `initialise` below does it now, in the order of the fields.
         device.seed(mixed(&[recipe.schedule.seed, SEED_WEIGHTS]));
-        let mut model = S::init(&config, &device)?;
+        let mut model = T::Model::init(&config, &device)?;
         let path = out.join(STATE_FILE);
         let state = match resume {
             Resume::Never => None,
@@ -117,7 +119,7 @@ impl<S: System> Run<S> {
         let mut model = model.for_training(&recipe.broadest_criterion()?)?;
         initialise(&model);
         let o = &recipe.optimizer;
-        let mut optimizer = Optimizer::new(&model, o, S::parameter_group);
+        let mut optimizer = Optimizer::new(&model, o, T::Model::parameter_group, T::Model::decays);
         if let (Some(muon), false) = (&o.muon, optimizer.has_muon()) {
             let found = format!("{:?}, of which no matrix of the model has one", muon.names);
             let expected = "beginnings of names of matrices, such as \"layers.\"".to_owned();
@@ -144,7 +146,6 @@ impl<S: System> Run<S> {
         Ok(Self {
             recipe,
             recipe_text,
-            input,
             batches,
             validation,
             model: Some(model),
@@ -163,7 +164,7 @@ impl<S: System> Run<S> {
         })
     }
 
-    fn model(&self) -> &S {
+    fn model(&self) -> &T::Model {
         self.model.as_ref().expect("the optimiser gives the model back at the end of its step")
     }
 
@@ -177,9 +178,9 @@ impl<S: System> Run<S> {
         let samples_per_step = batch * schedule.accumulation;
         let held = usage::forget_peak().then(usage::peak_bytes).flatten();
         let mut trial = self.batches.batch(self.progress.step * schedule.accumulation as u64)?;
-        trial.samples.truncate(TRIAL);
-        let tried = trial.samples.len();
-        self.loss_and_norm(&trial, 0)?;
+        trial.truncate(TRIAL);
+        let tried = trial.len();
+        self.is_finite(&trial, 0)?;
         let activations = usage::peak_bytes().zip(held).map(|(peak, held)| {
             // The trial's gradients are weights, not activations.
             peak.saturating_sub(held).saturating_sub(bytes) / tried.max(1) as u64
@@ -189,7 +190,7 @@ impl<S: System> Run<S> {
             steps: self.batches.steps(),
             done: self.progress.step,
             samples_per_step,
-            skipped: self.batches.skipped(),
+            skipped: self.batches.task().skipped(),
             memory: Memory {
                 weights,
                 states,
@@ -199,7 +200,7 @@ impl<S: System> Run<S> {
         })
     }
 
-    pub(super) fn start(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    pub(super) fn start(&mut self, observer: &mut dyn Observer<T::Figures>) -> Result<(), TrainError> {
         let plan = self.plan()?;
         std::fs::create_dir_all(&self.out).map_err(io_error(&self.out))?;
         self.lock = Some(lock(&self.out)?);
@@ -211,7 +212,10 @@ impl<S: System> Run<S> {
         Ok(())
     }
 
-    pub(super) fn all_steps(&mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+    pub(super) fn all_steps(
+        &mut self,
+        observer: &mut dyn Observer<T::Figures>,
+    ) -> Result<Summary<T::Figures>, TrainError> {
         let steps = self.batches.steps();
         let first = self.progress.step;
         let mut log = Log::open(&self.out, first).map_err(io_error(&self.out))?;
@@ -255,7 +259,7 @@ impl<S: System> Run<S> {
             steps,
             done: first,
             samples_per_step: self.recipe.schedule.batch * self.recipe.schedule.accumulation,
-            skipped: self.batches.skipped(),
+            skipped: self.batches.task().skipped(),
             memory: Memory { weights: 0, states: 0, activations_of_sample: None, total: usage::peak_bytes() },
         };
         let (wall_secs, cpu_secs) = self.clocks();
@@ -272,7 +276,7 @@ impl<S: System> Run<S> {
     }
 
     /// One step of the optimiser, over all its passes.
-    fn step(&mut self, stream: &mut BatchStream) -> Result<Stepped, TrainError> {
+    fn step(&mut self, stream: &mut BatchStream<T>) -> Result<Stepped, TrainError> {
         let (step, schedule) = (self.progress.step, &self.recipe.schedule);
         let accumulation = schedule.accumulation as u64;
         let criterion = self.recipe.criterion_at(self.share())?;
@@ -281,14 +285,14 @@ impl<S: System> Run<S> {
         let mut hosts = Vec::new();
         for pass in step * accumulation..(step + 1) * accumulation {
             let waiting = Instant::now();
-            let host = stream.next().ok_or(BatchError::Gone)??;
+            hosts.extend(stream.next().ok_or(BatchError::Gone)??);
             stepped.waited += waiting.elapsed().as_secs_f64();
-            stepped.samples += host.samples.len() as u64;
-            let (loss, terms, gradients) = self.gradients(&host, &criterion, pass);
-            hosts.push(host);
-            if !loss.is_finite() {
+            let of_pass = &hosts[stepped.samples as usize..];
+            stepped.samples = hosts.len() as u64;
+            let backward = self.gradients(of_pass, &criterion, pass)?;
+            let Some((loss, terms, gradients)) = backward.filter(|(loss, ..)| loss.is_finite()) else {
                 return Err(self.not_finite("the loss", &hosts, pass));
-            }
+            };
             stepped.loss += loss / accumulation as f64;
             stepped.terms.extend(terms.into_iter().map(|(name, value)| (name, value / accumulation as f64)));
             match &mut sum {
@@ -319,65 +323,66 @@ impl<S: System> Run<S> {
         self.progress.step as f64 / self.batches.steps().max(1) as f64
     }
 
-    /// Loss, its terms and the gradients of a batch. The random numbers of a pass depend on nothing but the pass.
+    /// The random numbers of a pass depend on nothing but the pass. `None` if the model has diverged so far that there is no loss.
     fn gradients(
         &self,
-        host: &HostBatch,
-        criterion: &S::Criterion,
+        samples: &[T::Sample],
+        criterion: &CriterionOf<T>,
         pass: u64,
-    ) -> (f64, Vec<(String, f64)>, HostGradients) {
+    ) -> Result<Option<Backward>, TrainError> {
         self.device.seed(mixed(&[self.recipe.schedule.seed, SEED_STEP, pass]));
-        let (batch, truths) = host.to_device(self.input.side as usize, &self.device);
-        let losses = self.model().losses(&batch, &truths, criterion);
+        let losses = match self.batches.task().losses(self.model(), samples, criterion, &self.device) {
+            Ok(losses) => losses,
+            Err(LossError::Diverged) => return Ok(None),
+            Err(error) => return Err(TrainError::Loss { step: self.progress.step, error }),
+        };
         let names = losses.terms.iter().map(|(name, _)| name.clone());
         let values = losses.terms.iter().map(|(_, value)| value).chain([&losses.total]);
         let values: Vec<f64> = read(values.cloned().collect());
         let terms = names.zip(values.iter().copied()).collect();
         let loss = values.last().copied().unwrap_or(f64::NAN);
         let gradients = HostGradients::take(self.model(), losses.total.backward());
-        (loss, terms, gradients)
+        Ok(Some((loss, terms, gradients)))
     }
 
-    fn loss_and_norm(&self, host: &HostBatch, pass: u64) -> Result<(f64, f64), TrainError> {
+    /// Whether loss and gradient of samples are finite.
+    fn is_finite(&self, samples: &[T::Sample], pass: u64) -> Result<bool, TrainError> {
         let criterion = self.recipe.criterion_at(self.share())?;
-        let (loss, _, gradients) = self.gradients(host, &criterion, pass);
-        Ok((loss, gradients.norm()))
+        let backward = self.gradients(samples, &criterion, pass)?;
+        Ok(backward.is_some_and(|(loss, _, gradients)| loss.is_finite() && gradients.norm().is_finite()))
     }
 
     /// Finds the samples at fault, one by one, and keeps the weights as they were before this step.
-    fn not_finite(&mut self, what: &'static str, hosts: &[HostBatch], pass: u64) -> TrainError {
+    fn not_finite(&mut self, what: &'static str, samples: &[T::Sample], pass: u64) -> TrainError {
         if let Err(error) = self.save() {
             tracing::warn!("the last good state was not written: {error}");
         }
-        let samples = hosts.iter().flat_map(|host| &host.samples);
-        let guilty = |sample: &&crate::sample::HostSample| {
-            let alone = HostBatch { samples: vec![(*sample).clone()] };
-            !self.loss_and_norm(&alone, pass).is_ok_and(|(loss, norm)| loss.is_finite() && norm.is_finite())
-        };
-        let found: Vec<String> = samples.filter(guilty).map(|sample| sample.id.clone()).collect();
+        let guilty = |sample: &&T::Sample| !self.is_finite(std::slice::from_ref(*sample), pass).unwrap_or(false);
+        let ids = |samples: Vec<&T::Sample>| samples.into_iter().map(|sample| T::id(sample).to_owned()).collect();
+        let found: Vec<String> = ids(samples.iter().filter(guilty).collect());
         let alone = !found.is_empty();
-        let samples = if alone { found } else { hosts.iter().flat_map(HostBatch::ids).collect() };
+        let samples = if alone { found } else { ids(samples.iter().collect()) };
         TrainError::NotFinite { step: self.progress.step, what, samples, alone }
     }
 
     /// The weights that are used: the average if there is one. On a device without gradients.
-    fn published(&self) -> S {
+    fn published(&self) -> T::Model {
         match &self.ema {
             Some(ema) => ema.module().clone(),
             None => self.model().valid(),
         }
     }
 
-    fn evaluate(&mut self) -> Result<EvaluationLine, TrainError> {
+    fn evaluate(&mut self) -> Result<EvaluationLine<T::Figures>, TrainError> {
         let limit = self.recipe.validation.as_ref().and_then(|validation| validation.limit);
-        let examples = self.validation.as_ref().expect("opened with the recipe's section");
+        let validation = self.validation.as_ref().expect("opened with the recipe's section");
         let mut model = self.published().for_release();
         model.prepare_inference();
-        let figures = evaluate(&model, examples, limit, &GroundOptions::default(), &self.plain_device)?;
-        let accuracy = figures.acc50.unwrap_or(0.0);
-        let best = self.progress.best.is_none_or(|(known, _)| accuracy > known);
+        let figures = self.batches.task().evaluate(&model, validation, limit, &self.plain_device)?;
+        let found = figures.best();
+        let best = self.progress.best.is_none_or(|(known, _)| found > known);
         if best {
-            self.progress.best = Some((accuracy, self.progress.step));
+            self.progress.best = Some((found, self.progress.step));
         }
         let (wall_secs, cpu_secs) = self.clocks();
         let line = EvaluationLine { step: self.progress.step, best, wall_secs, cpu_secs, figures };
@@ -397,6 +402,7 @@ impl<S: System> Run<S> {
         let about = weights::About {
             name: output.name.clone().unwrap_or_else(|| format!("{}-{}", section.system, section.preset)),
             preset: section.preset.clone(),
+            classes: self.batches.task().classes().to_vec(),
             licence: output.licence.clone(),
             recipe: self.recipe_text.clone(),
             seed: self.recipe.schedule.seed,
@@ -464,17 +470,6 @@ impl Window {
         self.secs += secs;
         self.waited += stepped.waited;
     }
-}
-
-fn open_validation<C>(recipe: &Recipe<C>) -> Result<Option<Examples>, TrainError> {
-    let Some(validation) = &recipe.validation else { return Ok(None) };
-    let options = ExampleOptions {
-        seed: validation.seed,
-        targets: validation.wanted(),
-        masks: false,
-        ..ExampleOptions::default()
-    };
-    Ok(Some(Examples::open(&validation.source.parse()?, &options)?))
 }
 
 /// Scalars on the host, in one transfer.

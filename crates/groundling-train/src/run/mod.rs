@@ -6,16 +6,15 @@ use std::io;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use groundling_data::DatasetError;
-use groundling_data::examples::ExampleError;
-use groundling_models::contract::{ConfigError, System};
+use groundling_models::contract::ConfigError;
 use serde::Serialize;
 
 use crate::batches::BatchError;
 use crate::evaluate::EvaluationError;
 use crate::log::{EvaluationLine, StepLine};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::RecipeError;
 use crate::state::StateError;
+use crate::task::{ConfigOf, LossError, RecipeOf, Task};
 use crate::weights::WeightsError;
 use engine::Run;
 
@@ -24,11 +23,11 @@ pub const LOCK_FILE: &str = "run.lock";
 
 /// What to run.
 #[derive(Debug, Clone)]
-pub struct Job<S: System> {
-    /// The recipe, resolved by [`Recipe::resolve`].
-    pub recipe: Recipe<S::Criterion>,
+pub struct Job<T: Task> {
+    /// The recipe, resolved by [`Recipe::resolve`](crate::recipe::Recipe::resolve).
+    pub recipe: RecipeOf<T>,
     /// The configuration that it resolved to.
-    pub config: S::Config,
+    pub config: ConfigOf<T>,
     /// Where to compute; without gradients, they are added here.
     pub device: Device,
     /// The run's folder.
@@ -52,7 +51,7 @@ pub enum Resume {
 /// What is told while a run goes on.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum Event<'a, F> {
     /// Before the first step.
     Start(&'a Plan),
     /// A step was taken; `line` stands in the log if there is one.
@@ -63,7 +62,7 @@ pub enum Event<'a> {
         line: Option<&'a StepLine>,
     },
     /// The model was evaluated.
-    Evaluated(&'a EvaluationLine),
+    Evaluated(&'a EvaluationLine<F>),
     /// The state was written.
     Saved {
         /// Steps taken.
@@ -81,17 +80,17 @@ pub enum Control {
 }
 
 /// Watches a run.
-pub trait Observer {
+pub trait Observer<F> {
     /// Something happened.
-    fn notice(&mut self, event: Event<'_>) -> Control;
+    fn notice(&mut self, event: Event<'_, F>) -> Control;
 }
 
 /// Watches nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Observer for Silent {
-    fn notice(&mut self, _: Event<'_>) -> Control {
+impl<F> Observer<F> for Silent {
+    fn notice(&mut self, _: Event<'_, F>) -> Control {
         Control::Continue
     }
 }
@@ -107,7 +106,7 @@ pub struct Plan {
     pub done: u64,
     /// Samples of a step.
     pub samples_per_step: usize,
-    /// Phrases that were left out because something is wrong with them.
+    /// Samples that were left out because something is wrong with them.
     pub skipped: usize,
     /// Memory that it will take.
     pub memory: Memory,
@@ -128,17 +127,17 @@ pub struct Memory {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Summary {
+pub struct Summary<F> {
     /// The plan.
     pub plan: Plan,
     /// Steps taken.
     pub step: u64,
     /// Whether all steps were taken.
     pub finished: bool,
-    /// Best Acc@0.5 on the validation source, and its step.
+    /// The best of the figure that weights are compared by, on the validation source, and its step.
     pub best: Option<(f64, u64)>,
     /// The last evaluation.
-    pub last: Option<EvaluationLine>,
+    pub last: Option<EvaluationLine<F>>,
     /// Seconds of wall clock, over all parts of the run.
     pub wall_secs: f64,
     /// Seconds of processor time, over all parts of the run.
@@ -173,10 +172,16 @@ pub enum TrainError {
     Batch(#[from] BatchError),
     /// The validation source cannot be opened.
     #[error("validation: {0}")]
-    Validation(#[from] ExampleError),
-    /// The name of the validation source cannot be read.
-    #[error("validation: {0}")]
-    ValidationName(#[from] DatasetError),
+    Validation(#[source] BatchError),
+    /// A batch that the model cannot take.
+    #[error("step {step}: {error}")]
+    Loss {
+        /// The step, from 0.
+        step: u64,
+        /// What is wrong.
+        #[source]
+        error: LossError,
+    },
     /// The evaluation failed.
     #[error("evaluation: {0}")]
     Evaluation(#[from] EvaluationError),
@@ -233,7 +238,7 @@ fn said(samples: &[String], alone: bool) -> String {
 ///
 /// # Errors
 /// [`TrainError`]. The last whole state stays in the run's folder.
-pub fn train<S: System>(job: Job<S>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+pub fn train<T: Task>(job: Job<T>, observer: &mut dyn Observer<T::Figures>) -> Result<Summary<T::Figures>, TrainError> {
     let mut run = Run::open(job)?;
     run.start(observer)?;
     run.all_steps(observer)
@@ -243,7 +248,7 @@ pub fn train<S: System>(job: Job<S>, observer: &mut dyn Observer) -> Result<Summ
 ///
 /// # Errors
 /// As [`train`].
-pub fn plan<S: System>(job: Job<S>) -> Result<Plan, TrainError> {
+pub fn plan<T: Task>(job: Job<T>) -> Result<Plan, TrainError> {
     let mut run = Run::open(job)?;
     run.plan()
 }

@@ -5,11 +5,17 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use groundling_models::contract::System;
 use groundling_train::batches::Batches;
+use groundling_train::phrases::{Phrases, to_device};
+use groundling_train::sample::HostSample;
 
 use crate::toy::{Config, Toy, recipe};
 
-fn open(overrides: &[&str]) -> Arc<Batches> {
-    Arc::new(Batches::open(&recipe(overrides), Toy::input(&Config { side: 32, max_ids: 12 })).unwrap())
+fn open(overrides: &[&str]) -> Arc<Batches<Phrases<Toy>>> {
+    Arc::new(Batches::open(&recipe(overrides), &Config { side: 32, max_ids: 12 }).unwrap())
+}
+
+fn ids(samples: &[HostSample]) -> Vec<String> {
+    samples.iter().map(|sample| sample.id.clone()).collect()
 }
 
 #[test]
@@ -30,7 +36,7 @@ fn a_batch_depends_on_nothing_but_its_number() {
 
 #[test]
 fn phrases_of_a_picture_stand_together() {
-    let ids = open(&[]).batch(0).unwrap().ids();
+    let ids = ids(&open(&[]).batch(0).unwrap());
     let pictures: Vec<&str> = ids.iter().map(|id| id.rsplit_once('-').unwrap().0).collect();
     assert_eq!(pictures[..3], ["scenes-train-7-000000"; 3]);
     assert_eq!(pictures[3..], ["scenes-train-7-000001"; 3]);
@@ -42,7 +48,7 @@ fn phrases_of_a_picture_stand_together() {
 fn boxes_stay_on_the_canvas_and_follow_the_picture() {
     let batches = open(&["augmentation.kind=grounder", "schedule.batch=40"]);
     let mut contents = std::collections::BTreeSet::new();
-    for sample in batches.batch(0).unwrap().samples {
+    for sample in batches.batch(0).unwrap() {
         let bbox = sample.truth.bbox.unwrap().to_xyxy();
         let content = sample.content;
         contents.insert((content.top, content.left, content.height, content.width));
@@ -73,14 +79,14 @@ fn boxes_stay_on_the_canvas_and_follow_the_picture() {
 #[test]
 fn phrases_are_padded_to_the_longest_of_the_batch() {
     let host = open(&[]).batch(5).unwrap();
-    let (batch, truths) = host.to_device(32, &Device::flex());
-    let lengths: Vec<usize> = host.samples.iter().map(|sample| sample.ids.len()).collect();
+    let (batch, truths) = to_device(&host, 32, &Device::flex());
+    let lengths: Vec<usize> = host.iter().map(|sample| sample.ids.len()).collect();
     assert_eq!(batch.canvases.dims(), [6, 3, 32, 32]);
     assert_eq!(batch.ids.dims(), [6, *lengths.iter().max().unwrap()]);
     assert_eq!((batch.lengths.clone(), truths.len()), (lengths.clone(), 6));
     assert!(lengths.iter().all(|&length| (3..=12).contains(&length)), "{lengths:?}");
     let ids: Vec<i64> = batch.ids.into_data().iter::<i64>().collect();
-    for (row, sample) in ids.chunks(ids.len() / 6).zip(&host.samples) {
+    for (row, sample) in ids.chunks(ids.len() / 6).zip(&host) {
         assert_eq!((row[0], row[sample.ids.len() - 1]), (101, 102));
         assert!(row[sample.ids.len()..].iter().all(|&id| id == 0));
     }
@@ -92,11 +98,11 @@ fn stages_choose_the_kinds_of_phrases() {
     let stage = "until = 0.5\nkinds = { attributes = 1 }";
     recipe.stage.push(toml::from_str(stage).unwrap());
     recipe.data[0].kinds = Some(toml::from_str("relation = 1").unwrap());
-    let batches = Batches::open(&recipe, Toy::input(&Config { side: 32, max_ids: 30 })).unwrap();
+    let batches = Batches::<Phrases<Toy>>::open(&recipe, &Config { side: 32, max_ids: 30 }).unwrap();
     let words = groundling_data::text::wordpiece::WordPiece::bert_base_uncased();
     let says = |pass: u64, word: &str| -> usize {
         let id = words.encode(word).ids[1];
-        batches.batch(pass).unwrap().samples.iter().filter(|sample| sample.ids.contains(&id)).count()
+        batches.batch(pass).unwrap().iter().filter(|sample| sample.ids.contains(&id)).count()
     };
     let places = |pass| ["of", "above", "below", "under", "over"].iter().map(|word| says(pass, word)).sum::<usize>();
     assert_eq!(places(9), 0, "the last step of the first stage: attributes only");
@@ -107,14 +113,18 @@ fn stages_choose_the_kinds_of_phrases() {
 fn masks_and_erased_phrases_come_where_they_are_wanted() {
     let recipe = recipe(&["schedule.batch=12"]);
     let mut input = Toy::input(&Config { side: 32, max_ids: 20 });
-    let plain = Batches::open(&recipe, input).unwrap().batch(0).unwrap();
-    assert!(plain.samples.iter().all(|sample| sample.erased.is_none() && sample.truth.mask.is_none()));
-    assert!(plain.to_device(32, &Device::flex()).0.erased.is_none());
+    let open = |input, masks| {
+        let task = Phrases::<Toy>::open_with(&recipe, input, masks).unwrap();
+        Batches::of(task, &recipe).unwrap().batch(0).unwrap()
+    };
+    let plain = open(input, false);
+    assert!(plain.iter().all(|sample| sample.erased.is_none() && sample.truth.mask.is_none()));
+    assert!(to_device(&plain, 32, &Device::flex()).0.erased.is_none());
     for fit in [input.fit, groundling_models::contract::Fit::Square] {
         input.fit = fit;
-        let batch = Batches::open_with_masks(&recipe, input).unwrap().batch(0).unwrap();
+        let batch = open(input, true);
         let mut holes = 0;
-        for sample in &batch.samples {
+        for sample in &batch {
             let (mask, bbox) = (sample.truth.mask.as_ref().unwrap(), sample.truth.bbox.unwrap().to_xyxy());
             assert_eq!((mask.size().height(), mask.size().width()), (32, 32));
             let found = mask.bbox().unwrap();
@@ -128,7 +138,7 @@ fn masks_and_erased_phrases_come_where_they_are_wanted() {
             holes += usize::from(erased != &sample.ids);
         }
         assert!(holes >= 9, "phrases about things have nouns: {holes}");
-        let (batch, _) = batch.to_device(32, &Device::flex());
+        let (batch, _) = to_device(&batch, 32, &Device::flex());
         assert_eq!(batch.erased.unwrap().dims(), batch.ids.dims());
     }
 }

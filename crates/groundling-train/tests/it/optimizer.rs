@@ -25,6 +25,10 @@ fn group(name: &str) -> ParameterGroup {
     if name == "vector" { ParameterGroup::New } else { ParameterGroup::Base }
 }
 
+fn decays(_: &str, rank: usize) -> bool {
+    rank >= 2
+}
+
 fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f64> {
     param.val().into_data().iter::<f64>().collect()
 }
@@ -62,7 +66,7 @@ fn steps_are_those_of_the_definition() {
         factors: Factors { base: 1.0, new: 10.0, backbone: 0.0 },
         ..OptimizerSection::default()
     };
-    let mut optimizer = Optimizer::new(&module, &settings, group);
+    let mut optimizer = Optimizer::new(&module, &settings, group, decays);
     let start = |value| Reference { value, first: 0.0, second: 0.0 };
     let mut expected = [start(1.0), start(-2.0), start(0.5)];
     for t in 1..=5 {
@@ -146,7 +150,7 @@ fn muon_steps_are_those_of_the_definition() {
     let mut module = Matrices { wide: param(&wide), tall: param(&tall), embedding: param(&wide) };
     let muon = MuonSection { names: vec!["wide".into(), "ta".into()], lr: Some(0.05), momentum: 0.9 };
     let settings = OptimizerSection { lr: 0.01, weight_decay: 0.1, muon: Some(muon), ..OptimizerSection::default() };
-    let mut optimizer = Optimizer::new(&module, &settings, group);
+    let mut optimizer = Optimizer::new(&module, &settings, group, decays);
     let (mut expected, mut kept) = (wide.clone(), sum(&wide, 0.0, &wide, 0.0));
     for step in 1..=4 {
         let square = |param: &Param<Tensor<2>>| param.val().powi_scalar(2).sum();
@@ -181,7 +185,7 @@ fn muon_evens_out_all_directions() {
     let muon = MuonSection { names: vec!["wide".into()], lr: None, momentum: 0.0 };
     let settings = OptimizerSection { lr: 1.0, weight_decay: 0.0, muon: Some(muon), ..OptimizerSection::default() };
     let before = values(&module.wide);
-    let mut optimizer = Optimizer::new(&module, &settings, group);
+    let mut optimizer = Optimizer::new(&module, &settings, group, decays);
     let found = HostGradients::take(&module, (module.wide.val().powi_scalar(2).sum() * 0.5).backward());
     module = optimizer.step(module, found, 1.0);
     let scale = 0.2 * 3f64.sqrt();

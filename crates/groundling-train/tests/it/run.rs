@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use groundling_testkit::scratch;
+use groundling_train::evaluate::Evaluation;
 use groundling_train::log::{LOG_FILE, read_lines};
+use groundling_train::phrases::Phrases;
 use groundling_train::run::{self, Control, Event, Job, Observer, Plan, Resume, Silent, Summary, TrainError};
 use groundling_train::state::{STATE_FILE, State, StateError};
 
@@ -11,12 +13,12 @@ use groundling::{Bundle, BundleLimits};
 
 use crate::toy::{Toy, alone, job};
 
-fn train(job: Job<Toy>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+fn train(job: Job<Phrases<Toy>>, observer: &mut dyn Observer<Evaluation>) -> Result<Summary<Evaluation>, TrainError> {
     let _alone = alone();
     run::train(job, observer)
 }
 
-fn plan(job: Job<Toy>) -> Result<Plan, TrainError> {
+fn plan(job: Job<Phrases<Toy>>) -> Result<Plan, TrainError> {
     let _alone = alone();
     run::plan(job)
 }
@@ -38,8 +40,8 @@ fn state(folder: &Path) -> State {
 /// Ends a run at a step.
 struct StopAt(u64);
 
-impl Observer for StopAt {
-    fn notice(&mut self, event: Event<'_>) -> Control {
+impl<F> Observer<F> for StopAt {
+    fn notice(&mut self, event: Event<'_, F>) -> Control {
         match event {
             Event::Step { step, .. } if step == self.0 => Control::Stop,
             _ => Control::Continue,

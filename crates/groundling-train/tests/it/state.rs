@@ -1,7 +1,7 @@
 //! States: whole or refused.
 
 use burn::tensor::Device;
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_testkit::scratch;
 use groundling_train::optimizer::Moments;
 use groundling_train::state::{Progress, State, StateError};

@@ -7,9 +7,10 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
 use groundling_core::{BoxCxcywh, ContentRect};
 use groundling_models::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, GroundedTarget, InputSpec, Layout, Losses, OptionError,
-    ParameterGroup, Resample, SampleTruth, System,
+    ParameterGroup, Resample, SampleTruth, System, Trainable,
 };
 use groundling_nn::layers::{Dense, PrepareInference};
+use groundling_train::phrases::Phrases;
 use groundling_train::recipe::Recipe;
 use groundling_train::run::{Job, Resume};
 use serde::{Deserialize, Serialize};
@@ -74,12 +75,10 @@ impl PrepareInference for Toy {
     }
 }
 
-impl System for Toy {
+impl Trainable for Toy {
     const NAME: &'static str = "toy";
     type Config = Config;
     type Criterion = Criterion;
-    type Phrase = Vec<u32>;
-    type View = Tensor<4>;
 
     fn init(config: &Config, device: &Device) -> Result<Self, ConfigError> {
         let words = Initializer::Normal { mean: 0.0, std: 0.1 }.init([WORDS, WIDTH], device);
@@ -89,6 +88,19 @@ impl System for Toy {
     fn config(&self) -> &Config {
         &self.config
     }
+
+    fn layouts(_: &Config) -> Vec<Layout> {
+        Vec::new()
+    }
+
+    fn parameter_group(name: &str) -> ParameterGroup {
+        if name.starts_with("words") { ParameterGroup::New } else { ParameterGroup::Base }
+    }
+}
+
+impl System for Toy {
+    type Phrase = Vec<u32>;
+    type View = Tensor<4>;
 
     fn input(config: &Config) -> InputSpec {
         InputSpec {
@@ -100,14 +112,6 @@ impl System for Toy {
             max_ids: config.max_ids,
             vocabulary: 30522,
         }
-    }
-
-    fn layouts(_: &Config) -> Vec<Layout> {
-        Vec::new()
-    }
-
-    fn parameter_group(name: &str) -> ParameterGroup {
-        if name.starts_with("words") { ParameterGroup::New } else { ParameterGroup::Base }
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
@@ -186,7 +190,7 @@ pub(crate) fn recipe(overrides: &[&str]) -> Recipe<Criterion> {
     Recipe::parse(RECIPE, "toy.toml", &overrides).unwrap()
 }
 
-pub(crate) fn job(out: &std::path::Path, overrides: &[&str]) -> Job<Toy> {
+pub(crate) fn job(out: &std::path::Path, overrides: &[&str]) -> Job<Phrases<Toy>> {
     let mut recipe = recipe(overrides);
     let config = recipe.resolve(&Config { side: 32, max_ids: 12 }).unwrap();
     Job { recipe, config, device: Device::flex(), out: out.to_owned(), resume: Resume::Auto }

@@ -84,6 +84,14 @@ pub enum BundleError {
         /// The systems there are.
         known: Vec<&'static str>,
     },
+    /// The model is a detector: it finds objects of known classes and reads no phrases.
+    #[error("{path}: these are weights of {found}, a detector, which reads no phrases")]
+    Detector {
+        /// The folder.
+        path: PathBuf,
+        /// Its system.
+        found: String,
+    },
     /// The model is of another system than the caller's.
     #[error("{path}: `system` is {found:?}, expected {expected:?}")]
     OtherSystem {
@@ -192,6 +200,10 @@ impl BundleError {
             Self::NoWeights { .. } => "copy the whole folder, not only config.json",
             Self::Schema { .. } => "a newer version of this program wrote it: update",
             Self::UnknownSystem { .. } => "`groundling models` lists what this version knows",
+            Self::Detector { .. } => "`groundling detect` finds objects with these weights",
+            Self::OtherSystem { .. } => {
+                "phrases are for `groundling ground`, objects of known classes for `groundling detect`"
+            }
             Self::OtherModel { .. } => "config.json and the weights come from two folders: copy both from one",
             Self::Hash { .. } => "the file was changed or cut short: copy or download it again",
             Self::NotFinite { .. } => "the training that wrote it had failed; take an earlier checkpoint",

@@ -26,8 +26,12 @@ pub struct Manifest {
     pub preset: String,
     /// The configuration of the system, whole.
     pub config: Value,
-    /// How words become numbers.
-    pub vocabulary: VocabularyRecord,
+    /// How words become numbers; `None` for models that read no phrases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<VocabularyRecord>,
+    /// Names of the classes that it tells apart, in the order of its outputs; empty for models without classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// Under which licence the weights may be used.
     pub licence: String,
     /// How it was trained, if it was.

@@ -17,7 +17,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use groundling_models::contract::System;
+use groundling_models::contract::{System, Trainable};
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, load_into};
 
 pub use error::BundleError;
@@ -133,7 +133,7 @@ impl Bundle {
     ///
     /// # Errors
     /// If the manifest is of another system, or its configuration is none of this one.
-    pub fn config<M: System>(&self) -> Result<M::Config, BundleError> {
+    pub fn config<M: Trainable>(&self) -> Result<M::Config, BundleError> {
         if self.manifest.system != M::NAME {
             let found = self.manifest.system.clone();
             return Err(BundleError::OtherSystem { path: self.manifest_path(), expected: M::NAME, found });
@@ -149,7 +149,7 @@ impl Bundle {
     ///
     /// # Errors
     /// If the configuration contradicts itself, or the weights are damaged or of another model.
-    pub fn load<M: System>(&self, device: &Device) -> Result<M, BundleError> {
+    pub fn load<M: Trainable>(&self, device: &Device) -> Result<M, BundleError> {
         let config = self.config::<M>()?;
         let checkpoint = self.checkpoint()?;
         self.check_belongs::<M>(&config, &checkpoint)?;
@@ -189,16 +189,18 @@ impl Bundle {
         if found < VOCABULARY_PIECES {
             return Err(BundleError::SmallTable { path: self.manifest_path(), expected: VOCABULARY_PIECES, found });
         }
-        if self.manifest.vocabulary.name != VOCABULARY_NAME {
-            let (path, found) = (self.manifest_path(), self.manifest.vocabulary.name.clone());
+        let name = self.manifest.vocabulary.as_ref().map_or("", |vocabulary| &vocabulary.name);
+        if name != VOCABULARY_NAME {
+            let (path, found) = (self.manifest_path(), name.to_owned());
             return Err(BundleError::Vocabulary { path, expected: VOCABULARY_NAME.to_owned(), found });
         }
         Ok(())
     }
 
     fn check_vocabulary(&self) -> Result<(), BundleError> {
+        let Some(vocabulary) = &self.manifest.vocabulary else { return Ok(()) };
         let found = hash::of_vocabulary(&groundling_data::text::wordpiece::WordPiece::bert_base_uncased());
-        let expected = &self.manifest.vocabulary.sha256;
+        let expected = &vocabulary.sha256;
         if found == *expected {
             return Ok(());
         }
@@ -224,7 +226,7 @@ impl Bundle {
     }
 
     /// Shapes can agree by chance; what the file says about itself cannot. A file that says nothing is taken as it is.
-    fn check_belongs<M: System>(&self, config: &M::Config, checkpoint: &Checkpoint) -> Result<(), BundleError> {
+    fn check_belongs<M: Trainable>(&self, config: &M::Config, checkpoint: &Checkpoint) -> Result<(), BundleError> {
         let other = |what, expected: String, found: String| {
             Err(BundleError::OtherModel { path: checkpoint.path().into(), what, expected, found })
         };

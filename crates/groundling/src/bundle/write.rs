@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use groundling_data::text::wordpiece::WordPiece;
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_nn::checkpoint::{Precision, parameters, save};
 
 use super::manifest::{MANIFEST_SCHEMA, Manifest, TrainingRecord, VocabularyRecord, WeightsRecord};
@@ -25,6 +25,8 @@ pub struct Description {
     pub name: String,
     /// The preset it started from; empty for a configuration of one's own.
     pub preset: String,
+    /// Names of the classes that it tells apart, in the order of its outputs; empty for models without classes.
+    pub classes: Vec<String>,
     /// Under which licence the weights may be used.
     pub licence: String,
     /// How it was trained, if it was.
@@ -43,7 +45,7 @@ impl Bundle {
     ///
     /// # Errors
     /// If the disk is full or the place is not writable; a model that was there is then still there.
-    pub fn write<M: System>(
+    pub fn write<M: Trainable>(
         folder: impl AsRef<Path>,
         model: &M,
         description: &Description,
@@ -73,10 +75,11 @@ impl Bundle {
             system: M::NAME.to_owned(),
             preset: description.preset.clone(),
             config,
-            vocabulary: VocabularyRecord {
+            vocabulary: M::READS_PHRASES.then(|| VocabularyRecord {
                 name: VOCABULARY_NAME.to_owned(),
                 sha256: hash::of_vocabulary(&WordPiece::bert_base_uncased()),
-            },
+            }),
+            classes: description.classes.clone(),
             licence: description.licence.clone(),
             training: description.training.clone(),
             weights: WeightsRecord {

@@ -23,6 +23,7 @@ fn description() -> Description {
         training: Some(training),
         recipe: Some("[model]\n".into()),
         card: Some("# A fake\n".into()),
+        ..Description::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use groundling::{Bundle, Description, GroundError, Grounder, Options, Settings, systems};
 use groundling_core::Rle;
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_nn::checkpoint::{Precision, initialise};
 use groundling_testkit::scratch;

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use groundling_core::{BoxCxcywh, ContentRect, ModelIdentity};
 use groundling_models::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, GroundedTarget, InputSpec, Layout, LevelTrace, Losses,
-    OptionError, ParameterGroup, Resample, SampleTruth, System,
+    OptionError, ParameterGroup, Resample, SampleTruth, System, Trainable,
 };
 use groundling_nn::layers::PrepareInference;
 use serde::{Deserialize, Serialize};
@@ -43,12 +43,10 @@ pub(crate) struct FakeView {
     mean: f32,
 }
 
-impl System for Fake {
+impl Trainable for Fake {
     const NAME: &'static str = "fake";
     type Config = FakeConfig;
     type Criterion = NoCriterion;
-    type Phrase = Vec<u32>;
-    type View = FakeView;
 
     fn init(config: &FakeConfig, device: &Device) -> Result<Self, ConfigError> {
         if config.numbers == 0 {
@@ -62,6 +60,19 @@ impl System for Fake {
         &self.config
     }
 
+    fn layouts(_: &FakeConfig) -> Vec<Layout> {
+        Vec::new()
+    }
+
+    fn parameter_group(_: &str) -> ParameterGroup {
+        ParameterGroup::Base
+    }
+}
+
+impl System for Fake {
+    type Phrase = Vec<u32>;
+    type View = FakeView;
+
     fn input(config: &FakeConfig) -> InputSpec {
         InputSpec {
             side: config.side,
@@ -72,14 +83,6 @@ impl System for Fake {
             max_ids: 6,
             vocabulary: 30522,
         }
-    }
-
-    fn layouts(_: &FakeConfig) -> Vec<Layout> {
-        Vec::new()
-    }
-
-    fn parameter_group(_: &str) -> ParameterGroup {
-        ParameterGroup::Base
     }
 
     fn losses(&self, _: &Batch, _: &[SampleTruth], _: &NoCriterion) -> Losses {

@@ -3,6 +3,7 @@
 
 mod attention;
 mod bundles;
+mod detector;
 mod dmmi;
 mod fake;
 mod grounding;

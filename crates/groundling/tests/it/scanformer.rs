@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use groundling::{Bundle, Description, Grounder, Options, Session, Settings};
 use groundling_core::Phrase;
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_nn::checkpoint::Precision;
 use groundling_testkit::scratch;

@@ -1,19 +1,20 @@
 //! `groundling ground`: boxes for phrases in pictures.
 
-mod pictures;
-mod questions;
+pub(super) mod pictures;
+pub(super) mod questions;
 mod report;
 
 use anyhow::bail;
-use groundling::{Answer, GroundError, Grounder, Options};
+use groundling::{Answer, DetectOptions, Detector, FoundObject, GroundError, Grounder, Options};
 use groundling_data::image::decode::ExifOrientation;
 use groundling_viz::Theme;
 use rayon::prelude::*;
 
 use crate::flags::{Format, Ground};
+use crate::output::Failed;
 use crate::{Outcome, output, progress};
 use pictures::Drawing;
-use questions::{Asked, Failed};
+use questions::Asked;
 
 /// Pictures answered before their answers are printed: enough to keep all cores busy, few enough to stay small.
 const CHUNK: usize = 32;
@@ -24,7 +25,11 @@ pub(crate) fn run(flags: &Ground, format: Format, quiet: bool) -> anyhow::Result
     let pairs = asked.iter().map(|asked| asked.phrases.len()).sum();
     let drawing = Drawing::new(flags, pairs)?;
     let exif = if flags.exif { ExifOrientation::Apply } else { ExifOrientation::Ignore };
+    if flags.candidates.is_some() && !matches!(format, Format::Text | Format::Json) {
+        bail!("--candidates stand beside answers as text and as json; the other formats have no place for them");
+    }
     let grounder = flags.model.open(exif)?;
+    let detector = flags.candidates.as_deref().map(|weights| flags.model.detector_of(weights, exif)).transpose()?;
     let options = flags.how.options(drawing.wants_attention());
     let bar = progress::bar(quiet || asked.len() < 2, asked.len() as u64, "pictures");
     let total = asked.len() + failed.len();
@@ -33,16 +38,16 @@ pub(crate) fn run(flags: &Ground, format: Format, quiet: bool) -> anyhow::Result
         let answered: Vec<_> = chunk
             .par_iter()
             .map(|asked| {
-                let answers = answer(&grounder, asked, &options, &drawing);
+                let answers = answer(&grounder, detector.as_ref(), asked, &options, &drawing);
                 bar.inc(1);
                 answers
             })
             .collect();
         for (asked, answers) in chunk.iter().zip(answered) {
             match answers {
-                Ok(answers) => {
+                Ok(Answered { answers, candidates }) => {
                     for (phrase, answer) in asked.phrases.iter().zip(answers) {
-                        report.add(asked, phrase, answer)?;
+                        report.add(asked, phrase, answer, candidates.as_deref())?;
                     }
                 }
                 // Nothing else can be said then: the error is the answer.
@@ -53,27 +58,33 @@ pub(crate) fn run(flags: &Ground, format: Format, quiet: bool) -> anyhow::Result
     }
     bar.finish_and_clear();
     report.finish(&failed)?;
-    for Failed { place, error } in &failed {
-        // Errors about pictures begin with their path.
-        let text = format!("{error:#}");
-        let place = if text.starts_with(place) { String::new() } else { format!("{place}: ") };
-        eprintln!("error: {place}{text}");
-        if let Some(hint) = output::hint(error) {
-            eprintln!("hint: {hint}");
-        }
-    }
-    match failed.len() {
-        0 => Ok(Outcome::Done),
-        count => bail!("{count} of {total} inputs gave no answer; the others are done"),
-    }
+    output::failures(&failed, total)
 }
 
+/// What is known about one picture.
+struct Answered {
+    answers: Vec<Answer>,
+    /// Objects of known classes in it, where a detector was asked.
+    candidates: Option<Vec<FoundObject>>,
+}
+
+/// Objects with a lower score are no alternatives.
+const LEAST_SCORE: f32 = 0.3;
+
 /// Answers the phrases of one picture and draws them if asked to.
-fn answer(grounder: &Grounder, asked: &Asked, options: &Options, drawing: &Drawing) -> anyhow::Result<Vec<Answer>> {
+fn answer(
+    grounder: &Grounder,
+    detector: Option<&Detector>,
+    asked: &Asked,
+    options: &Options,
+    drawing: &Drawing,
+) -> anyhow::Result<Answered> {
     let session = grounder.open_image(&asked.image)?;
     let answers: Result<Vec<Answer>, GroundError> =
         asked.phrases.iter().map(|phrase| session.ground_phrase(&phrase.phrase, options)).collect();
     let answers = answers?;
+    let detect = DetectOptions { threshold: LEAST_SCORE, ..DetectOptions::default() };
+    let detected = detector.map(|detector| detector.detect(&asked.image, &detect)).transpose()?;
     drawing.draw(asked, &answers, Theme::Light)?;
-    Ok(answers)
+    Ok(Answered { answers, candidates: detected.map(|detected| detected.objects) })
 }

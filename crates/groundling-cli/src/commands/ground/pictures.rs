@@ -18,7 +18,7 @@ pub(super) struct Drawing {
     exif: ExifOrientation,
 }
 
-enum Place {
+pub(crate) enum Place {
     File(PathBuf),
     Folder(PathBuf),
 }
@@ -123,7 +123,7 @@ fn view((number, level): (usize, &Level)) -> LevelView {
 
 impl Place {
     /// A file for one answer, else a folder, which is made.
-    fn of(path: &Path, pairs: usize) -> anyhow::Result<Self> {
+    pub(crate) fn of(path: &Path, pairs: usize) -> anyhow::Result<Self> {
         if pairs == 1 && !path.is_dir() && path.extension().is_some() {
             return Ok(Self::File(path.to_owned()));
         }
@@ -131,7 +131,7 @@ impl Place {
         Ok(Self::Folder(path.to_owned()))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::File(path) => path.clone(),
             Self::Folder(folder) => folder.join(name),
@@ -139,6 +139,6 @@ impl Place {
     }
 }
 
-fn has_ending(path: &Path, ending: &str) -> bool {
+pub(crate) fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
 }

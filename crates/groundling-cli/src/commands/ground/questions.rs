@@ -10,6 +10,7 @@ use groundling_core::Phrase;
 use serde::Deserialize;
 
 use crate::flags::Ground;
+use crate::output::Failed;
 
 /// A picture and what is asked about it.
 #[derive(Debug, Clone)]
@@ -27,13 +28,6 @@ pub(crate) struct AskedPhrase {
     pub(crate) id: String,
     /// Position among all answers.
     pub(crate) position: usize,
-}
-
-/// An input that gave no answer.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) place: String,
-    pub(crate) error: anyhow::Error,
 }
 
 /// What was asked, and the lines that could not be.
@@ -71,7 +65,7 @@ pub(crate) fn read(flags: &Ground) -> anyhow::Result<(Vec<Asked>, Vec<Failed>)> 
 }
 
 /// A file as it is, the pictures of a folder, or what a pattern finds.
-fn expand(input: &Path, images: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+pub(crate) fn expand(input: &Path, images: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     if input.is_dir() {
         let entries = std::fs::read_dir(input).with_context(|| input.display().to_string())?;
         let mut found = Vec::new();

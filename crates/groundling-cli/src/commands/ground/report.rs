@@ -1,15 +1,16 @@
 //! Answers in the forms that people and programs ask for.
 
-use groundling::{Answer, Grounder, Level};
+use groundling::{Answer, FoundObject, Grounder, Level};
 use groundling_core::ModelIdentity;
 use groundling_eval::coco::json::ResultJson;
 use groundling_eval::records::{HfDetection, PredictionRecord, coco_results, hf_detections};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::questions::{Asked, AskedPhrase, Failed};
+use super::super::detect::report::{image_id, object_json};
+use super::questions::{Asked, AskedPhrase};
 use crate::flags::Format;
-use crate::output;
+use crate::output::{self, Failed};
 
 /// Name and version of the form of `--json`.
 const ANSWERS_SCHEMA: &str = "groundling.answers/1";
@@ -38,7 +39,14 @@ impl Writer {
         Self { format, model: grounder.identity().clone(), answers: Vec::new(), pictures: 0, last: None }
     }
 
-    pub(super) fn add(&mut self, asked: &Asked, phrase: &AskedPhrase, answer: Answer) -> anyhow::Result<()> {
+    /// `candidates` are the objects of known classes in the picture, where a detector was asked.
+    pub(super) fn add(
+        &mut self,
+        asked: &Asked,
+        phrase: &AskedPhrase,
+        answer: Answer,
+        candidates: Option<&[FoundObject]>,
+    ) -> anyhow::Result<()> {
         if self.last.as_ref() != Some(&asked.name) {
             self.pictures += 1;
             self.last = Some(asked.name.clone());
@@ -46,26 +54,35 @@ impl Writer {
         let Answer { prediction, flops, dense_flops, explain, .. } = answer;
         let record = PredictionRecord { id: phrase.id.clone(), image: asked.name.clone(), prediction };
         let value = match self.format {
-            Format::Text => return output::say(&text(&record, flops, dense_flops, &explain.levels)),
+            Format::Text => {
+                let answer = text(&record, flops, dense_flops, &explain.levels);
+                let lines = candidates.unwrap_or_default().iter().map(|object| candidate_text(object, &record));
+                return output::say(&std::iter::once(answer).chain(lines).collect::<Vec<_>>().join("\n"));
+            }
             Format::Jsonl => return output::say(&record.to_json()?),
             Format::Hf => {
                 let found: Vec<HfDetection> = hf_detections(&record.prediction);
                 serde_json::to_value(found)?
             }
             Format::Coco => {
-                let found: Vec<ResultJson> = coco_results(&record, self.image_id(&asked.name), 1);
+                let found: Vec<ResultJson> = coco_results(&record, image_id(&asked.name, self.pictures), 1);
                 serde_json::to_value(found)?
             }
             Format::Json => {
                 let prediction: Value = serde_json::from_str(&record.to_json()?)?;
                 let gflops = flops as f64 / 1e9;
                 let levels: Vec<Value> = explain.levels.iter().map(level).collect();
-                json!({
+                let mut value = json!({
                     "prediction": prediction,
                     "gflops": gflops,
                     "dense_gflops": dense_flops as f64 / 1e9,
                     "levels": levels,
-                })
+                });
+                if let Some(candidates) = candidates {
+                    let candidates = candidates.iter().map(|object| candidate_json(object, &record));
+                    value["candidates"] = Value::Array(candidates.collect());
+                }
+                value
             }
         };
         self.answers.push((phrase.position, value));
@@ -84,22 +101,34 @@ impl Writer {
                 answers.into_iter().flat_map(|found| found.as_array().cloned().unwrap_or_default()).collect()
             }
             Format::Json => {
-                let failed = failed.iter().map(|Failed { place, error }| {
-                    json!({"input": place, "error": format!("{error:#}"), "hint": output::hint(error)})
-                });
                 let model = json!({"name": self.model.name, "hash": self.model.hash});
-                serde_json::to_value(Answers { schema: ANSWERS_SCHEMA, model, answers, failed: failed.collect() })?
+                serde_json::to_value(Answers {
+                    schema: ANSWERS_SCHEMA,
+                    model,
+                    answers,
+                    failed: failed.iter().map(Failed::to_json).collect(),
+                })?
             }
         };
         output::say(&serde_json::to_string_pretty(&value)?)
     }
+}
 
-    /// The number at the end of the file's name, as COCO names its pictures; the position from 1 where there is none.
-    fn image_id(&self, name: &str) -> i64 {
-        let stem = std::path::Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let digits = stem.len() - stem.bytes().rev().take_while(u8::is_ascii_digit).count();
-        stem[digits..].parse().unwrap_or(self.pictures as i64)
-    }
+/// How much an object overlaps with the best target, which tells the answer's own class from its alternatives.
+fn overlap(object: &FoundObject, record: &PredictionRecord) -> Option<f64> {
+    record.prediction.best().map(|target| target.bbox.iou(object.bbox))
+}
+
+fn candidate_json(object: &FoundObject, record: &PredictionRecord) -> Value {
+    let mut value = object_json(object);
+    value["iou"] = json!(overlap(object, record));
+    value
+}
+
+fn candidate_text(object: &FoundObject, record: &PredictionRecord) -> String {
+    let [x0, y0, x1, y1] = object.bbox.to_array();
+    let overlap = overlap(object, record).map_or(String::new(), |iou| format!("   IoU {iou:.2}"));
+    format!("  class {} {:.2}   {x0:.1} {y0:.1} {x1:.1} {y1:.1}{overlap}", object.label, object.score)
 }
 
 fn level(level: &Level) -> Value {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_models::dmmi::{Dmmi, DmmiConfig, OFFICIAL_KEYS};
 use groundling_nn::checkpoint::{Checkpoint, Limits, StoredTensor, Weights, destinations, parameters, plan};
 use groundling_testkit::Folder;

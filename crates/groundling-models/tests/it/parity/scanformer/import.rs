@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use groundling_core::ContentRect;
-use groundling_models::contract::{GroundOptions, System};
+use groundling_models::contract::{GroundOptions, System, Trainable};
 use groundling_models::scanformer::ScanFormer;
 use groundling_nn::checkpoint::{Checkpoint, Limits, Precision, StoredTensor, load_into, parameters, save};
 use groundling_testkit::{Array, Case, Folder, fill, scratch};

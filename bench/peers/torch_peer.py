@@ -218,6 +218,42 @@ def vilt_encoder(tokens):
     return no_grad(lambda: encoder(x))
 
 
+def encoder(layers, width, feed_forward):
+    layer = torch.nn.TransformerEncoderLayer(width, 8, feed_forward, dropout=0.0, batch_first=True)
+    return torch.nn.TransformerEncoder(layer, layers, enable_nested_tensor=False).eval()
+
+
+def transvg(fusion_layers):
+    """The blocks of TransVG at 640 pixels: backbone, DETR's encoder, BERT over 20 pieces, and layers over everything."""
+    image, words = resnet50(640), bert(1, 20)
+    visual, fusion = encoder(6, 256, 2048), encoder(fusion_layers, 256, 2048)
+    cells, all_tokens = torch.randn(1, 400, 256), torch.randn(1, 421, 256)
+
+    def run():
+        image()
+        words()
+        visual(cells)
+        if fusion_layers:
+            fusion(all_tokens)
+
+    return no_grad(run)
+
+
+def twins(batch, step=False):
+    import timm
+
+    model = timm.create_model("twins_svt_small", pretrained=False).train(step)
+    x = torch.randn(batch, 3, 224, 224)
+    if not step:
+        return no_grad(lambda: model(x))
+
+    def run():
+        model.zero_grad()
+        F.log_softmax(model(x), 1)[:, :1].mean().neg().backward()
+
+    return run
+
+
 def swin_bias():
     pair, mask = torch.randn(1, 4, 144, 144), torch.zeros(64, 1, 144, 144)
     return pair + mask
@@ -271,8 +307,14 @@ CASES = {
     "resnet-50 1x3x640x640": lambda: resnet50(640),
     "swin-b 1x3x384x384": lambda: swin_base(384),
     "encoder training step 16x128": lambda: encoder_step(16, 128, 256, 6),
-    # crates/groundling-models/benches/scanformer: 11 word pieces, three answering tokens, 20 + 80 + 300 patches.
+    # crates/groundling-models/benches/models/scanformer.rs: 11 word pieces, three answering tokens, 20 + 80 + 300 patches.
     "vilt_b 640x480 dense": lambda: vilt_encoder(414),
+    "transvg r50 640": lambda: transvg(6),
+    # Without its decoder, which PyTorch has no blocks for: a lower bound.
+    "vltvg r50 640": lambda: transvg(0),
+    "scalablevit_s 1x224": lambda: twins(1),
+    "scalablevit_s 8x224": lambda: twins(8),
+    "scalablevit_s 8x224 step": lambda: twins(8, step=True),
 }
 
 

@@ -183,6 +183,13 @@ pub struct Layout {
     pub rules: Vec<Rule>,
 }
 
+impl Layout {
+    /// A layout with the rules of a table.
+    pub fn new(name: &'static str, about: &'static str, marker: &'static str, rules: &[Rule]) -> Self {
+        Self { name, about, marker, rules: rules.to_vec() }
+    }
+}
+
 /// Which learning rate a parameter follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ParameterGroup {
@@ -270,6 +277,22 @@ pub struct GroundOptions {
 impl Default for GroundOptions {
     fn default() -> Self {
         Self { threshold: 0.0, level: None, budget_flops: None, merge: true, attention: false }
+    }
+}
+
+impl GroundOptions {
+    /// For systems with one level, which always read everything.
+    ///
+    /// # Errors
+    /// If another level is asked for, or less than the operations that an answer takes.
+    pub fn check_one_level(&self, flops: u64) -> Result<(), OptionError> {
+        if let Some(found) = self.level.filter(|&level| level > 0) {
+            return Err(OptionError::Level { found, last: 0 });
+        }
+        if let Some(found) = self.budget_flops.filter(|&budget| budget < flops) {
+            return Err(OptionError::Budget { found, least: flops });
+        }
+        Ok(())
     }
 }
 

@@ -5,8 +5,10 @@
 //! | [`checkpoint`] | weights from safetensors and `.pth` through key tables: nothing missing, nothing unused, or a report that says what |
 //! | [`bert`], [`resnet`], [`swin`] | phrase encoder and image backbones, with the key tables of their published weights |
 //! | [`attention`], [`transformer`], [`mlp`], [`position`] | what encoders and decoders are made of |
-//! | [`layers`], [`frozen_batch_norm`] | linear layers, norms and convolutions on the kernels, with weights rearranged for inference |
+//! | [`layers`], [`norms`], [`frozen_batch_norm`] | linear layers, norms and convolutions on the kernels, with weights rearranged for inference |
 //! | [`losses`], [`matcher`], [`ema`] | what training needs |
+//! | [`windows`], [`resize`] | maps cut into windows and joined again, and maps of another size |
+//! | [`macs`] | how many multiply-accumulates the encoders take |
 //! | [`prepared`] | what a module keeps beside its parameters for inference |
 //!
 //! ```
@@ -30,10 +32,14 @@ pub mod checkpoint;
 pub mod frozen_batch_norm;
 pub mod fuzzing;
 pub mod layers;
+pub mod macs;
 pub mod mlp;
+pub mod norms;
 pub mod prepared;
+pub mod resize;
 pub mod resnet;
 pub mod swin;
+pub mod windows;
 
 pub mod ema;
 pub mod losses;

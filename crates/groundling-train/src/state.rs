@@ -199,6 +199,11 @@ impl State {
         self.tensors.values().try_for_each(|stored| file.write_all(&stored.bytes))
     }
 
+    /// Whether a path names the state of a run.
+    pub fn is_at(path: &Path) -> bool {
+        path.file_name().is_some_and(|name| name == STATE_FILE)
+    }
+
     /// Reads a state.
     ///
     /// # Errors

@@ -4,18 +4,7 @@ use burn::tensor::{Tensor, activation};
 use groundling_core::BoxCxcywh;
 
 use super::Attention;
-use crate::contract::{GroundOptions, Grounded, GroundedTarget, OptionError, Trace, TraceLayer};
-
-/// Checks what is asked of a model with one level that takes this many operations.
-pub(crate) fn check_options(options: &GroundOptions, flops: u64) -> Result<(), OptionError> {
-    if let Some(found) = options.level.filter(|&level| level > 0) {
-        return Err(OptionError::Level { found, last: 0 });
-    }
-    if let Some(found) = options.budget_flops.filter(|&budget| budget < flops) {
-        return Err(OptionError::Budget { found, least: flops });
-    }
-    Ok(())
-}
+use crate::contract::{Grounded, GroundedTarget, Trace, TraceLayer};
 
 /// The answer of stages `[stages, 1, 4]`, the last being the model's.
 ///

@@ -1,7 +1,22 @@
-//! Which cells of a feature map are padding.
+//! How pictures lie on their canvas, and which cells of a feature map are padding.
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use groundling_core::ContentRect;
+
+use crate::contract::{Fit, InputSpec, Resample};
+
+/// What all three read: pictures in the middle of a canvas of `side` pixels, at most `max_ids` word pieces.
+pub(crate) fn input_spec(side: usize, max_ids: usize, vocabulary: usize) -> InputSpec {
+    InputSpec {
+        side: u32::try_from(side).unwrap_or(u32::MAX),
+        fit: Fit::LetterboxCentre,
+        resample: Resample::Bilinear,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+        max_ids,
+        vocabulary,
+    }
+}
 
 /// The padding of a batch on a square map.
 #[derive(Debug, Clone)]
@@ -28,6 +43,11 @@ impl Cells {
             })
             .collect();
         Self { side, padding }
+    }
+
+    /// As [`Cells::new`] if padding is to be hidden, else [`Cells::all`].
+    pub(crate) fn hidden_if(hide: bool, contents: &[ContentRect], canvas: usize, side: usize) -> Self {
+        if hide { Self::new(contents, canvas, side) } else { Self::all(contents.len(), side) }
     }
 
     /// Nothing is hidden.

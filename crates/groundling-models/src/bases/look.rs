@@ -31,12 +31,24 @@ pub struct Blind;
 impl Look for Blind {}
 
 /// Keeps the attention of the answering token in some layers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ScoresOf {
     /// The layers wanted; all if `None`.
-    pub(crate) layers: Option<Vec<usize>>,
+    layers: Option<Vec<usize>>,
     /// What was found, in the order of the layers.
     pub(crate) found: Vec<Attention>,
+}
+
+impl ScoresOf {
+    /// Of these layers.
+    pub(crate) fn layers(layers: &[usize]) -> Self {
+        Self { layers: Some(layers.to_vec()), found: Vec::new() }
+    }
+
+    /// Of all layers if asked for, else of none.
+    pub(crate) fn all_if(asked: bool) -> Self {
+        Self { layers: (!asked).then(Vec::new), found: Vec::new() }
+    }
 }
 
 impl Look for ScoresOf {

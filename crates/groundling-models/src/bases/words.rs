@@ -1,6 +1,6 @@
 //! Phrases through BERT.
 
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use groundling_nn::bert::{Bert, BertInput};
 
 use super::Look;
@@ -12,6 +12,12 @@ pub(crate) struct Words {
     pub(crate) hidden: Vec<Tensor<3>>,
     /// `[B, L]`; `None` if every token is real.
     pub(crate) padding: Option<Tensor<2, Bool>>,
+}
+
+/// The ids of one phrase, `[1, L]`.
+pub(crate) fn phrase_ids(ids: &[u32], device: &Device) -> Tensor<2, Int> {
+    let values: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    Tensor::from_data(TensorData::new(values, [1, ids.len()]), device)
 }
 
 /// Encodes phrases of these lengths.

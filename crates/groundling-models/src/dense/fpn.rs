@@ -54,7 +54,7 @@ impl FeaturePyramidConfig {
     }
 }
 
-fn glorot(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Convolution {
+pub(super) fn glorot(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &Device) -> Convolution {
     let config =
         ConvolutionConfig { bias: true, ..ConvolutionConfig::same(inputs, outputs, kernel).with_stride(stride) };
     let mut layer = config.init(device);

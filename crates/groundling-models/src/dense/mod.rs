@@ -7,8 +7,10 @@
 
 mod fpn;
 mod retina;
+mod semantic;
 mod suppress;
 
 pub use fpn::{ExtraLevels, FeaturePyramid, FeaturePyramidConfig};
 pub use retina::{Anchors, Detection, PostOptions, RetinaCriterion, RetinaNet, RetinaNetConfig, RetinaOutputs};
+pub use semantic::{IGNORED, SemanticFpn, SemanticFpnConfig, Step};
 pub use suppress::{Scored, suppress};

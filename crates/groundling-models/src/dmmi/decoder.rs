@@ -5,11 +5,12 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use groundling_nn::layers::{Convolution, Dense, PrepareInference};
+use groundling_nn::norms::BatchNorm2d;
+use groundling_nn::resize::{Meet, bilinear};
 use groundling_nn::transformer::{DecoderLayer, Tokens, TransformerConfig};
 
-use super::norms::{MapNorm, convolution, dense};
+use super::norms::{convolution, dense};
 use super::observe::Observer;
-use super::resize::resize;
 
 /// What decoders make of the features of an image and a phrase.
 #[derive(Debug, Clone)]
@@ -142,24 +143,25 @@ pub fn attend(layer: &DecoderLayer, x: Tensor<4>, language: Tensor<3>) -> Tensor
 #[derive(Module, Debug)]
 struct MapPair {
     conv1: Convolution,
-    norm1: MapNorm,
+    norm1: BatchNorm2d,
     conv2: Convolution,
-    norm2: MapNorm,
+    norm2: BatchNorm2d,
 }
 
 impl MapPair {
     fn new(inputs: usize, width: usize, device: &Device) -> Self {
         Self {
             conv1: convolution(inputs, width, 3, false, device),
-            norm1: MapNorm::new(width, device),
+            norm1: BatchNorm2d::new(width, device),
             conv2: convolution(width, width, 3, false, device),
-            norm2: MapNorm::new(width, device),
+            norm2: BatchNorm2d::new(width, device),
         }
     }
 
     fn forward(&self, coarse: Tensor<4>, fine: Tensor<4>) -> Tensor<4> {
         let ([_, _, h, w], [_, _, height, width]) = (coarse.dims(), fine.dims());
-        let coarse = if h < height || w < width { resize(coarse, [height, width]) } else { coarse };
+        let coarse =
+            if h < height || w < width { bilinear(coarse, [height, width], Meet::CornerPixels) } else { coarse };
         let x = self.norm1.after(&self.conv1, Tensor::cat(vec![coarse, fine], 1));
         self.norm2.after(&self.conv2, x)
     }
@@ -169,7 +171,7 @@ impl MapPair {
 #[derive(Module, Debug)]
 pub struct Recovery {
     conv: Convolution,
-    norm: MapNorm,
+    norm: BatchNorm2d,
     layer: DecoderLayer,
 }
 
@@ -182,7 +184,7 @@ impl Recovery {
         let d = config.width;
         Self {
             conv: convolution(d, d, 3, false, device),
-            norm: MapNorm::new(d, device),
+            norm: BatchNorm2d::new(d, device),
             layer: config.decoder_layer(device),
         }
     }

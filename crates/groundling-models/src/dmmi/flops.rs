@@ -9,48 +9,12 @@ impl DmmiConfig {
         let sides = self.backbone.sides(self.image_size);
         let channels = self.backbone.channels();
         let fusion: u128 = (0..4).map(|stage| self.fusion_products(stage, sides[stage], channels[stage])).sum();
-        let products = self.text_products() + self.backbone_products(sides) + fusion + self.decoder_products(sides);
+        // One of the two is the encoder.
+        let swin = self.backbone.swin().map_or(0, |swin| swin.macs([self.image_size; 2]));
+        let resnet = self.backbone.resnet().map_or(0, |resnet| resnet.macs([self.image_size; 2]));
+        let encoders = [self.text.bert().macs(self.text_len), swin, resnet].map(u128::from).iter().sum::<u128>();
+        let products = encoders + fusion + self.decoder_products(sides);
         u64::try_from(2 * products).unwrap_or(u64::MAX)
-    }
-
-    fn text_products(&self) -> u128 {
-        let [l, d, f] = [self.text_len, self.text.width, self.text.mlp_hidden].map(|size| size as u128);
-        self.text.layers as u128 * (4 * l * d * d + 2 * l * l * d + 2 * l * d * f)
-    }
-
-    fn backbone_products(&self, sides: [usize; 4]) -> u128 {
-        let channels = self.backbone.channels().map(|size| size as u128);
-        let pixels = sides.map(|side| (side * side) as u128);
-        match &self.backbone {
-            Backbone::Swin { patch, depths, window, mlp_ratio, in_channels, .. } => {
-                let window = *window as u128;
-                let stage = |index: usize| {
-                    let c = channels[index];
-                    let padded = (sides[index] as u128).div_ceil(window) * window;
-                    let padded = padded * padded;
-                    let hidden = (c as f64 * mlp_ratio) as u128;
-                    let block = padded * (4 * c * c + 2 * window * window * c) + 2 * pixels[index] * c * hidden;
-                    let merging = if index < 3 { pixels[index + 1] * 8 * c * c } else { 0 };
-                    depths[index] as u128 * block + merging
-                };
-                let patches = pixels[0] * channels[0] * (in_channels * patch * patch) as u128;
-                patches + (0..4).map(stage).sum::<u128>()
-            }
-            Backbone::Resnet { depths, width } => {
-                let width = *width as u128;
-                let half = (self.image_size as u128).div_ceil(2);
-                let stage = |index: usize| {
-                    let (inner, outer) = (width << index, channels[index]);
-                    let (before, inputs) =
-                        if index == 0 { (pixels[0], width) } else { (pixels[index - 1], channels[index - 1]) };
-                    let rest = pixels[index] * (9 * inner * inner + inner * outer);
-                    let first = before * inputs * inner + rest + pixels[index] * inputs * outer;
-                    let other = pixels[index] * outer * inner + rest;
-                    first + (depths[index] as u128 - 1) * other
-                };
-                half * half * 3 * 49 * width + (0..4).map(stage).sum::<u128>()
-            }
-        }
     }
 
     fn fusion_products(&self, stage: usize, side: usize, channels: usize) -> u128 {

@@ -2,12 +2,12 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use groundling_core::BoxCxcywh;
+use groundling_nn::resize::{Meet, bilinear};
 
 use super::Dmmi;
 use super::criterion::{Criterion, Targets};
 use super::mba::Language;
 use super::observe::Observer;
-use super::resize::resize;
 use crate::contract::{Batch, GroundOptions, Grounded, GroundedTarget, Losses, MaskLogits, OptionError, SampleTruth};
 
 /// Pixels that are run at a time, so that memory does not grow with the number of pairs: four of the published size.
@@ -52,13 +52,7 @@ impl Dmmi {
         options: &GroundOptions,
     ) -> Result<Vec<Grounded>, OptionError> {
         let flops = self.config.flops();
-        // There is one level, and it always reads everything.
-        if let Some(found) = options.level.filter(|&level| level > 0) {
-            return Err(OptionError::Level { found, last: 0 });
-        }
-        if let Some(found) = options.budget_flops.filter(|&budget| budget < flops) {
-            return Err(OptionError::Budget { found, least: flops });
-        }
+        options.check_one_level(flops)?;
         let at_a_time = (PIXELS_AT_A_TIME / self.config.image_size.pow(2)).max(1);
         let mut grounded = Vec::with_capacity(pairs.len());
         for some in pairs.chunks(at_a_time) {
@@ -79,7 +73,7 @@ impl Dmmi {
         let first = Tensor::cat(pairs.iter().map(|(_, view)| view.first.clone()).collect(), 0);
         let low = self.network.low_logits(first, &language);
         // Resizing is linear: the difference of two resized maps is the resized difference.
-        let odds = resize(low.clone().narrow(1, 1, 1) - low.narrow(1, 0, 1), [height, width]);
+        let odds = bilinear(low.clone().narrow(1, 1, 1) - low.narrow(1, 0, 1), [height, width], Meet::CornerPixels);
         let values: Vec<f32> = odds.into_data().iter::<f32>().collect();
         values.chunks(height * width).map(|logits| MaskLogits { height, width, logits: logits.to_vec() }).collect()
     }

@@ -11,9 +11,10 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, assert_shape};
 use groundling_kernels::gelu;
 use groundling_nn::layers::{Convolution, Dense, PrepareInference};
+use groundling_nn::norms::instance_norm;
 
 use super::config::{region_width, span_width};
-use super::norms::{convolution, dense, instance_norm};
+use super::norms::{convolution, dense};
 use super::observe::Observer;
 
 /// What is added to the score of a token that is padding.

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `config` | sizes |
 //! | `mba`, `decoder`, `network` | fusion, decoders, and the network that they are part of |
-//! | `norms`, `resize` | batch and instance norm, bilinear resizing |
+//! | `norms` | layers that start as the reference's |
 //! | `criterion` | what training minimises |
 //! | `infer`, `flops` | inference and its count of operations |
 //! | `observe` | looking inside |
@@ -37,7 +37,6 @@ mod mba;
 mod network;
 mod norms;
 mod observe;
-mod resize;
 mod weights;
 
 use burn::module::Module;

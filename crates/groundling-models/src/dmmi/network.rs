@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use groundling_nn::layers::{Dense, PrepareInference};
+use groundling_nn::resize::{Meet, bilinear};
 use groundling_nn::resnet::ResNet;
 use groundling_nn::swin::{Swin, TokenMap};
 
@@ -11,7 +12,6 @@ use super::decoder::{Decoded, Decoder};
 use super::mba::{Language, Mba, MbaConfig};
 use super::norms::dense;
 use super::observe::Observer;
-use super::resize::resize;
 
 /// The segmentation network: works on embeddings of phrases, not on ids.
 #[derive(Module, Debug)]
@@ -134,7 +134,7 @@ impl Network {
     ) -> Output {
         let Encoded { features, language } = self.encode(first, language, observer);
         let decoded = self.decoder.forward(features, language.clone(), erased, observer);
-        Output { logits: resize(decoded.low_logits.clone(), size), language, decoded }
+        Output { logits: bilinear(decoded.low_logits.clone(), size, Meet::CornerPixels), language, decoded }
     }
 
     /// Of background and target at the size of the finest map, without anything that only training reads: `[B, 2, H / 4, W / 4]`.

@@ -102,10 +102,6 @@ pub const OFFICIAL_KEYS: &[Rule] = &[
 ];
 
 pub(super) fn layouts() -> Vec<Layout> {
-    vec![Layout {
-        name: "official",
-        about: "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`",
-        marker: "model.",
-        rules: OFFICIAL_KEYS.to_vec(),
-    }]
+    let about = "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`";
+    vec![Layout::new("official", about, "model.", OFFICIAL_KEYS)]
 }

@@ -2,9 +2,6 @@
 //!
 //! Norms, activations and softmaxes are not counted; bilinear sampling counts as four for each number that is read.
 
-use groundling_nn::resnet::{BlockKind, ResNetConfig};
-use groundling_nn::swin::SwinConfig;
-
 use super::config::{BackboneConfig, EncoderConfig, FocusDetrConfig, LEVELS};
 use super::{Backbone, FocusDetr};
 use crate::scalablevit::TooSmall;
@@ -52,8 +49,8 @@ impl FocusDetr {
                 let count = net.macs(image[0], image[1])?;
                 count.conv_linear() + count.attention_matmul()
             }
-            (BackboneConfig::ResNet(config), _) => resnet(config, image),
-            (BackboneConfig::Swin(config), _) => swin(config, image),
+            (BackboneConfig::ResNet(config), _) => config.macs(image),
+            (BackboneConfig::Swin(config), _) => config.macs(image),
             (BackboneConfig::ScalableVit(_), _) => unreachable!("the backbone is made from its configuration"),
         };
         Ok(config.macs_behind(backbone, image, keep_ratio))
@@ -164,57 +161,6 @@ impl FocusDetrConfig {
     fn feed_forward_macs(&self, tokens: u64) -> u64 {
         2 * tokens * (self.width * self.feed_forward) as u64
     }
-}
-
-fn cells(size: [usize; 2]) -> u64 {
-    (size[0] * size[1]) as u64
-}
-
-fn half(size: [usize; 2]) -> [usize; 2] {
-    size.map(|side| side.div_ceil(2))
-}
-
-fn resnet(config: &ResNetConfig, image: [usize; 2]) -> u64 {
-    let stem = half(image);
-    let mut total = cells(stem) * (3 * 49 * config.width) as u64;
-    let (mut size, mut inputs) = (half(stem), config.width);
-    for (stage, (&blocks, outputs)) in config.layers.iter().zip(config.channels()).enumerate() {
-        let width = config.width << stage;
-        for block in 0..blocks {
-            let before = size;
-            if block == 0 && stage > 0 && !(stage == 3 && config.dilate_last) {
-                size = half(size);
-            }
-            total += match config.block {
-                BlockKind::Basic => cells(size) * (9 * width * (inputs + width)) as u64,
-                BlockKind::Bottleneck => {
-                    cells(before) * (inputs * width) as u64 + cells(size) * (9 * width * width + width * outputs) as u64
-                }
-            };
-            if block == 0 && (stage > 0 || inputs != outputs) {
-                total += cells(size) * (inputs * outputs) as u64;
-            }
-            inputs = outputs;
-        }
-    }
-    total
-}
-
-fn swin(config: &SwinConfig, image: [usize; 2]) -> u64 {
-    let mut size = image.map(|side| side.div_ceil(config.patch));
-    let mut total = cells(size) * (config.in_channels * config.patch * config.patch * config.embed_dim) as u64;
-    for (stage, (depth, width)) in config.depths.into_iter().zip(config.channels()).enumerate() {
-        if stage > 0 {
-            size = half(size);
-            total += cells(size) * (2 * width * width) as u64; // four neighbours of half the width each
-        }
-        let padded = size.map(|side| side.next_multiple_of(config.window));
-        let c = width as u64;
-        let attention = cells(padded) * (4 * c * c + 2 * (config.window * config.window) as u64 * c);
-        let hidden = (width as f64 * config.mlp_ratio) as u64;
-        total += depth as u64 * (attention + cells(size) * 2 * c * hidden);
-    }
-    total
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Sizes of a QRNet.
 
 use groundling_nn::bert::BertConfig;
+use groundling_nn::macs;
 use groundling_nn::swin::SwinConfig;
 use serde::{Deserialize, Serialize};
 
@@ -142,57 +143,40 @@ impl QrNetConfig {
         Ok(())
     }
 
-    /// Operations of a phrase of this many pieces.
-    pub fn phrase_flops(&self, pieces: usize) -> u64 {
-        flops::sum([flops::bert(&self.bert, pieces), flops::dense(pieces, self.bert.width, self.dim)])
-    }
-
-    /// Operations of a phrase of this many pieces and a picture, everything included.
+    /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
         let Self { backbone, dim, .. } = self;
-        let patch = backbone.patch;
-        let mut side = self.image_size / patch;
-        let mut total = flops::dense(side * side, backbone.in_channels * patch * patch, backbone.embed_dim);
+        let mut picture = backbone.macs([self.image_size; 2]);
         for (stage, channels) in backbone.channels().into_iter().enumerate() {
-            let (tokens, window) = (side * side, backbone.window);
-            let padded = side.next_multiple_of(window).pow(2);
-            let hidden = (channels as f64 * backbone.mlp_ratio) as usize;
-            let block = flops::sum([
-                flops::dense(padded, channels, 4 * channels),
-                flops::attention(padded, window * window, channels),
-                flops::dense(tokens, channels, hidden),
-                flops::dense(tokens, hidden, channels),
-            ]);
-            let merging = if stage < 3 { flops::dense(tokens / 4, 4 * channels, 2 * channels) } else { 0 };
-            let blocks = block.saturating_mul(backbone.depths[stage] as u64);
-            let lateral = flops::dense(tokens, channels, *dim);
-            let neck = if stage < 3 { self.gate_flops(tokens, *dim) } else { 0 };
-            total = flops::sum([total, blocks, merging, lateral, neck, self.gate_flops(tokens, channels)]);
-            side /= 2;
+            let tokens = ((self.image_size / backbone.patch) >> stage).pow(2);
+            let lateral = macs::dense(tokens, channels, *dim);
+            let neck = if stage < 3 { self.gate_macs(tokens, *dim) } else { 0 };
+            picture = macs::sum([picture, lateral, neck, self.gate_macs(tokens, channels)]);
         }
         let visual = self.visual_tokens();
-        flops::sum([
-            total,
-            self.phrase_flops(pieces),
-            flops::dense(visual, *dim, *dim),
-            flops::encoder(self.fusion_layers, 1 + pieces + visual, *dim, self.mlp_hidden),
+        macs::sum([
+            picture,
+            flops::phrase(&self.bert, pieces, *dim),
+            macs::dense(visual, *dim, *dim),
+            macs::encoder(self.fusion_layers, 1 + pieces + visual, *dim, self.mlp_hidden),
             flops::box_head(*dim),
         ])
+        .saturating_mul(2)
     }
 
-    /// Of both gates of a map.
-    fn gate_flops(&self, tokens: usize, channels: usize) -> u64 {
+    /// Multiply-adds of both gates of a map.
+    fn gate_macs(&self, tokens: usize, channels: usize) -> u64 {
         let middle = channels / self.reduction;
         let made = |inputs: usize, outputs: usize| {
             let rows = inputs + 1;
-            flops::sum([flops::dense(1, self.bert.width, rows * self.rank), flops::dense(rows, self.rank, outputs)])
+            macs::sum([macs::dense(1, self.bert.width, rows * self.rank), macs::dense(rows, self.rank, outputs)])
         };
-        flops::sum([
+        macs::sum([
             made(channels, middle),
             made(middle, channels),
             made(channels, 1),
-            flops::dense(4, channels, middle),
-            flops::dense(tokens, channels, 1),
+            macs::dense(4, channels, middle),
+            macs::dense(tokens, channels, 1),
         ])
     }
 }

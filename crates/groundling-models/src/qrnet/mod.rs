@@ -22,7 +22,7 @@ mod visual;
 mod weights;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use groundling_core::ContentRect;
 use groundling_nn::bert::Bert;
 use groundling_nn::layers::{Dense, PrepareInference};
@@ -35,12 +35,12 @@ pub use weights::{DETECTOR_KEYS, GATE_KEYS, OFFICIAL_KEYS};
 use crate::attbalance::{Attended, Attentive};
 pub use crate::bases::Criterion;
 use crate::bases::{
-    Blind, Cells, Fusion, FusionConfig, Look, Masked, ScoresOf, TraceOf, answer, box_losses, check_options, encode,
-    normal,
+    Blind, Cells, Fusion, FusionConfig, Look, Masked, ScoresOf, TraceOf, answer, box_losses, encode, input_spec,
+    normal, phrase_ids,
 };
 use crate::contract::{
-    Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System, Trainable,
+    Batch, ConfigError, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, SampleTruth,
+    System, Trainable,
 };
 
 /// Rows of the table of scales; the last two are read.
@@ -145,10 +145,7 @@ impl QrNet {
             tokens.push(map.reshape([b, d, h * w]).swap_dims(1, 2) + scale);
             let side = self.config.grids()[index][0];
             assert_eq!([h, w], [side; 2], "the map of a square canvas");
-            padding.push(match self.config.hide_padding {
-                true => Cells::new(contents, self.config.image_size, side),
-                false => Cells::all(contents.len(), side),
-            });
+            padding.push(Cells::hidden_if(self.config.hide_padding, contents, self.config.image_size, side));
         }
         let tokens = self.visu_proj.forward(Tensor::cat(tokens, 1));
         look.see("visu_proj", 0, || tokens.clone());
@@ -193,15 +190,7 @@ impl System for QrNet {
     type View = View;
 
     fn input(config: &QrNetConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::LetterboxCentre,
-            resample: Resample::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            max_ids: config.max_text,
-            vocabulary: config.bert.vocabulary,
-        }
+        input_spec(config.image_size, config.max_text, config.bert.vocabulary)
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
@@ -209,10 +198,8 @@ impl System for QrNet {
     }
 
     fn read_phrase(&self, ids: &[u32]) -> Phrase {
-        let length = ids.len();
-        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let ids = Tensor::from_data(TensorData::new(ids, [1, length]), &self.scale_embed.val().device());
-        Phrase { words: self.phrases(ids, &[length], &mut Blind) }
+        let tokens = phrase_ids(ids, &self.scale_embed.val().device());
+        Phrase { words: self.phrases(tokens, &[ids.len()], &mut Blind) }
     }
 
     fn read_canvas(&self, canvas: Tensor<4>, content: ContentRect) -> View {
@@ -223,16 +210,12 @@ impl System for QrNet {
         let Phrase { words } = phrase;
         let pieces = words.tokens.tokens.dims()[1];
         let flops = self.config.dense_flops(pieces);
-        check_options(options, flops)?;
+        options.check_one_level(flops)?;
         let (canvas, contents) = (view.canvas.clone(), [view.content]);
-        let (boxes, trace) = if options.attention {
-            let mut scores = ScoresOf::default();
-            let boxes = self.boxes(canvas, &contents, words, &mut scores);
-            let of = TraceOf { skip: 1 + pieces, grids: &self.config.grids() };
-            (boxes, Some(of.trace(scores.found)))
-        } else {
-            (self.boxes(canvas, &contents, words, &mut Blind), None)
-        };
+        let mut scores = ScoresOf::all_if(options.attention);
+        let boxes = self.boxes(canvas, &contents, words, &mut scores);
+        let of = TraceOf { skip: 1 + pieces, grids: &self.config.grids() };
+        let trace = options.attention.then(|| of.trace(scores.found));
         Ok(answer(boxes.unsqueeze_dim(0), flops, trace))
     }
 }
@@ -256,7 +239,7 @@ impl Attentive for QrNet {
     }
 
     fn attend(&self, batch: &Batch, layers: &[usize]) -> Attended {
-        let mut scores = ScoresOf { layers: Some(layers.to_vec()), found: Vec::new() };
+        let mut scores = ScoresOf::layers(layers);
         let boxes = self.forward(batch, &mut scores).unsqueeze_dim(0);
         Attended::new(boxes, scores.found, 1 + batch.ids.dims()[1], &self.config.grids())
     }

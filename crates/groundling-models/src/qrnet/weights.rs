@@ -1,12 +1,10 @@
 //! Key tables of QRNet's checkpoints.
 
-use groundling_nn::bert::KEYS_WITHOUT_POOLER;
 use groundling_nn::checkpoint::{Rule, absent, ignore, rename, within};
 use groundling_nn::swin::KEYS as SWIN;
-use groundling_nn::transformer::KEYS as PACKED;
 
+use crate::bases::{FUSION_KEYS, bert_layout};
 use crate::contract::Layout;
-use crate::transvg::BERT_KEYS;
 
 /// Names of a gate, behind those of the place where it stands.
 pub const GATE_KEYS: &[Rule] = &[
@@ -24,17 +22,10 @@ pub const OFFICIAL_KEYS: &[Rule] = &[
     rename(r"^visumodel\.backbone\.", "visual.swin."),
     rename(r"^visumodel\.neck\.lateral_convs\.(\d)\.conv\.", "visual.lateral.$1."),
     rename(r"^visumodel\.neck\.fpn_down\.(\d)\.qdatt\.", "visual.down.$1."),
-    rename(r"^textmodel\.", "text."),
-    rename(r"^text\.bert\.", "text."),
-    rename(r"^vl_pos_embed\.weight$", "fusion.position"),
-    rename(r"^reg_token\.weight$", "fusion.reg_token"),
     rename(r"^scale_embed\.weight$", "scale_embed"),
-    rename(r"^vl_transformer\.encoder\.", "fusion.encoder."),
-    rename(r"^bbox_embed\.", "fusion.bbox."),
     within("visual.", GATE_KEYS),
     within("visual.swin.", SWIN),
-    within("text.", KEYS_WITHOUT_POOLER),
-    within("", PACKED),
+    within("", FUSION_KEYS),
 ];
 
 /// Names of a Mask R-CNN with this backbone, which training starts from.
@@ -51,11 +42,10 @@ pub const DETECTOR_KEYS: &[Rule] = &[
 
 /// What a model can be made of, or started from.
 pub(super) fn layouts() -> Vec<Layout> {
-    let layout = |name, about, marker, rules: &[Rule]| Layout { name, about, marker, rules: rules.to_vec() };
     let detector = "a Swin Mask R-CNN's, for the visual branch: what training starts from";
     vec![
-        layout("official", "checkpoints of QRNet's authors", "visumodel.", OFFICIAL_KEYS),
-        layout("mask-rcnn", detector, "roi_head.", DETECTOR_KEYS),
-        layout("bert", "BERT's, for the phrase encoder: what training starts from", "bert.", BERT_KEYS),
+        Layout::new("official", "checkpoints of QRNet's authors", "visumodel.", OFFICIAL_KEYS),
+        Layout::new("mask-rcnn", detector, "roi_head.", DETECTOR_KEYS),
+        bert_layout(),
     ]
 }

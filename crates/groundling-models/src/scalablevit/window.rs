@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 use groundling_kernels::{AttentionBias, attention};
 use groundling_nn::layers::{Convolution, Dense, PrepareInference};
 use groundling_nn::swin::TokenMap;
+use groundling_nn::windows::{join, pad_to_windows, split};
 
 use super::{LocalAttention, dense, depthwise};
 
@@ -69,20 +70,14 @@ impl WindowedAttention {
     pub fn forward(&self, map: &TokenMap) -> Tensor<3> {
         let (height, width, side) = (map.height, map.width, self.window);
         let [b, n, c] = map.tokens.dims();
-        let (rows, columns) = (height.div_ceil(side), width.div_ceil(side));
-        let (padded_height, padded_width) = (rows * side, columns * side);
-        let x = map.tokens.clone().reshape([b, height, width, c]);
-        let x = pad(pad(x, 1, padded_height - height), 2, padded_width - width);
+        let padded = self.padded([height, width]);
+        let x = pad_to_windows(map.tokens.clone().reshape([b, height, width, c]), side);
         let qkv = self.qkv.forward(x); // [B, Hp, Wp, 3C]
-        let attended = (self.kind != LocalAttention::LimOnly).then(|| {
-            let windows = qkv.clone().reshape([b, rows, side, columns, side * 3 * c]).swap_dims(2, 3);
-            let windows = self.attend(windows.reshape([b * rows * columns, side * side, 3 * c]));
-            let windows = windows.reshape([b, rows, columns, side, side * c]).swap_dims(2, 3);
-            windows.reshape([b, padded_height, padded_width, c])
-        });
+        let attends = self.kind != LocalAttention::LimOnly;
+        let attended = attends.then(|| join(self.attend(split(qkv.clone(), side)), padded, side));
         let values = || qkv.clone().narrow(3, 2 * c, c);
         let interaction = self.lim_func.as_ref().map(|lim| match self.kind {
-            LocalAttention::WsaLem => self.inside_windows(lim, values(), [rows, columns]),
+            LocalAttention::WsaLem => self.inside_windows(lim, values()),
             _ => last(lim.forward(first(values()))),
         });
         let sum = match (attended, interaction) {
@@ -90,8 +85,7 @@ impl WindowedAttention {
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => unreachable!("a kind without attention convolves"),
         };
-        let cropped =
-            if (padded_height, padded_width) == (height, width) { sum } else { sum.slice([0..b, 0..height, 0..width]) };
+        let cropped = if padded == [height, width] { sum } else { sum.slice([0..b, 0..height, 0..width]) };
         self.proj.forward(cropped.reshape([b, n, c]))
     }
 
@@ -108,13 +102,13 @@ impl WindowedAttention {
     }
 
     /// The convolution with zeros around every window.
-    fn inside_windows(&self, lim: &Convolution, values: Tensor<4>, [rows, columns]: [usize; 2]) -> Tensor<4> {
-        let [b, height, width, c] = values.dims();
+    fn inside_windows(&self, lim: &Convolution, values: Tensor<4>) -> Tensor<4> {
+        let [_, height, width, c] = values.dims();
         let side = self.window;
-        let windows = values.reshape([b, rows, side, columns, side * c]).swap_dims(2, 3);
-        let windows = last(lim.forward(first(windows.reshape([b * rows * columns, side, side, c]))));
-        let windows = windows.reshape([b, rows, columns, side, side * c]).swap_dims(2, 3);
-        windows.reshape([b, height, width, c])
+        let windows = split(values, side);
+        let [count, tokens, _] = windows.dims();
+        let windows = last(lim.forward(first(windows.reshape([count, side, side, c]))));
+        join(windows.reshape([count, tokens, c]), [height, width], side)
     }
 
     /// Rows and columns of the padded grid.
@@ -144,15 +138,4 @@ pub(super) fn first(x: Tensor<4>) -> Tensor<4> {
 /// Channels last.
 pub(super) fn last(x: Tensor<4>) -> Tensor<4> {
     x.permute([0, 2, 3, 1])
-}
-
-/// Zeros behind the end of an axis.
-fn pad(x: Tensor<4>, axis: usize, count: usize) -> Tensor<4> {
-    if count == 0 {
-        return x;
-    }
-    let mut shape = x.dims();
-    shape[axis] = count;
-    let zeros = Tensor::zeros(shape, &x.device());
-    Tensor::cat(vec![x, zeros], axis)
 }

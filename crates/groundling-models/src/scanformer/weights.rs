@@ -82,16 +82,11 @@ pub const HF_KEYS: &[Rule] = &[
 
 /// Both layouts; Hugging Face's twice, since a bare model lacks the prefix.
 pub(super) fn layouts() -> Vec<Layout> {
-    let layout = |name, about, marker, rules: &[Rule]| Layout { name, about, marker, rules: rules.to_vec() };
+    let official = "checkpoints of ViLT's authors (vilt_200k_mlm_itm.ckpt and its siblings)";
     let hf = "ViLT of Hugging Face transformers; norms add 1e-12, which is a matter of the configuration";
     vec![
-        layout(
-            "official",
-            "checkpoints of ViLT's authors (vilt_200k_mlm_itm.ckpt and its siblings)",
-            "transformer.",
-            OFFICIAL_KEYS,
-        ),
-        layout("hf", hf, "vilt.", HF_KEYS),
-        layout("hf-bare", hf, "embeddings.", HF_KEYS),
+        Layout::new("official", official, "transformer.", OFFICIAL_KEYS),
+        Layout::new("hf", hf, "vilt.", HF_KEYS),
+        Layout::new("hf-bare", hf, "embeddings.", HF_KEYS),
     ]
 }

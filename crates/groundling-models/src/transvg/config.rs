@@ -1,6 +1,7 @@
 //! Sizes of a TransVG.
 
 use groundling_nn::bert::BertConfig;
+use groundling_nn::macs;
 use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
@@ -107,31 +108,17 @@ impl TransVgConfig {
         check_backbone(&self.backbone, self.image_size)
     }
 
-    /// Operations of a phrase of this many pieces.
-    pub fn phrase_flops(&self, pieces: usize) -> u64 {
-        flops::sum([flops::bert(&self.bert, pieces), flops::dense(pieces, self.bert.width, self.dim)])
-    }
-
-    /// Operations of a picture.
-    pub fn picture_flops(&self) -> u64 {
-        let tokens = self.grid().pow(2);
-        flops::sum([
-            flops::resnet(&self.backbone, self.image_size),
-            flops::dense(tokens, self.backbone.channels()[3], self.dim),
-            flops::encoder(self.encoder_layers, tokens, self.dim, self.mlp_hidden),
-            flops::dense(tokens, self.dim, self.dim),
-        ])
-    }
-
-    /// Operations of a phrase of this many pieces and a picture, everything included.
+    /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
-        let tokens = 1 + pieces + self.grid().pow(2);
-        flops::sum([
-            self.phrase_flops(pieces),
-            self.picture_flops(),
-            flops::encoder(self.fusion_layers, tokens, self.dim, self.mlp_hidden),
-            flops::box_head(self.dim),
-        ])
+        let (tokens, d) = (self.grid().pow(2), self.dim);
+        let picture = macs::sum([
+            self.backbone.macs([self.image_size; 2]),
+            macs::dense(tokens, self.backbone.channels()[3], d),
+            macs::encoder(self.encoder_layers, tokens, d, self.mlp_hidden),
+            macs::dense(tokens, d, d),
+        ]);
+        let fusion = macs::encoder(self.fusion_layers, 1 + pieces + tokens, d, self.mlp_hidden);
+        macs::sum([flops::phrase(&self.bert, pieces, d), picture, fusion, flops::box_head(d)]).saturating_mul(2)
     }
 }
 

@@ -18,23 +18,23 @@ mod config;
 mod weights;
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use groundling_core::ContentRect;
 use groundling_nn::bert::Bert;
 use groundling_nn::layers::{Dense, PrepareInference};
 
 pub use config::TransVgConfig;
-pub use weights::{BERT_KEYS, DETR_KEYS, OFFICIAL_KEYS};
+pub use weights::OFFICIAL_KEYS;
 
 use crate::attbalance::{Attended, Attentive};
 pub use crate::bases::Criterion;
 use crate::bases::{
     Blind, Cells, DetrVisual, DetrVisualConfig, Fusion, FusionConfig, Look, Masked, ScoresOf, TraceOf, answer,
-    box_losses, check_options, encode,
+    box_losses, encode, input_spec, phrase_ids,
 };
 use crate::contract::{
-    Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System, Trainable,
+    Batch, ConfigError, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, SampleTruth,
+    System, Trainable,
 };
 
 /// The model. Fields are named as in its files.
@@ -123,10 +123,7 @@ impl TransVg {
 
     fn pictures<O: Look>(&self, canvases: Tensor<4>, contents: &[ContentRect], look: &mut O) -> Masked {
         let (canvas, grid) = (self.config.image_size, self.config.grid());
-        let cells = match self.config.hide_padding {
-            true => Cells::new(contents, canvas, grid),
-            false => Cells::all(contents.len(), grid),
-        };
+        let cells = Cells::hidden_if(self.config.hide_padding, contents, canvas, grid);
         let seen = self.visual.forward(canvases, &cells, look);
         let tokens = self.visu_proj.forward(seen.tokens);
         look.see("visu_proj", 0, || tokens.clone());
@@ -168,15 +165,7 @@ impl System for TransVg {
     type View = View;
 
     fn input(config: &TransVgConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::LetterboxCentre,
-            resample: Resample::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            max_ids: config.max_text,
-            vocabulary: config.bert.vocabulary,
-        }
+        input_spec(config.image_size, config.max_text, config.bert.vocabulary)
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
@@ -184,10 +173,8 @@ impl System for TransVg {
     }
 
     fn read_phrase(&self, ids: &[u32]) -> Phrase {
-        let length = ids.len();
-        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let ids = Tensor::from_data(TensorData::new(ids, [1, length]), &self.fusion.position.val().device());
-        Phrase { tokens: self.phrases(ids, &[length], &mut Blind).tokens }
+        let tokens = phrase_ids(ids, &self.fusion.position.val().device());
+        Phrase { tokens: self.phrases(tokens, &[ids.len()], &mut Blind).tokens }
     }
 
     fn read_canvas(&self, canvas: Tensor<4>, content: ContentRect) -> View {
@@ -197,16 +184,12 @@ impl System for TransVg {
     fn ground(&self, phrase: &Phrase, view: &View, options: &GroundOptions) -> Result<Grounded, OptionError> {
         let pieces = phrase.tokens.dims()[1];
         let flops = self.config.dense_flops(pieces);
-        check_options(options, flops)?;
+        options.check_one_level(flops)?;
         let text = Masked { tokens: phrase.tokens.clone(), padding: None };
-        let (boxes, trace) = if options.attention {
-            let mut scores = ScoresOf::default();
-            let boxes = self.fusion.forward(&text, &view.tokens, &mut scores);
-            let of = TraceOf { skip: 1 + pieces, grids: &[[self.config.grid(); 2]] };
-            (boxes, Some(of.trace(scores.found)))
-        } else {
-            (self.fusion.forward(&text, &view.tokens, &mut Blind), None)
-        };
+        let mut scores = ScoresOf::all_if(options.attention);
+        let boxes = self.fusion.forward(&text, &view.tokens, &mut scores);
+        let of = TraceOf { skip: 1 + pieces, grids: &[[self.config.grid(); 2]] };
+        let trace = options.attention.then(|| of.trace(scores.found));
         Ok(answer(boxes.unsqueeze_dim(0), flops, trace))
     }
 }
@@ -230,7 +213,7 @@ impl Attentive for TransVg {
     }
 
     fn attend(&self, batch: &Batch, layers: &[usize]) -> Attended {
-        let mut scores = ScoresOf { layers: Some(layers.to_vec()), found: Vec::new() };
+        let mut scores = ScoresOf::layers(layers);
         let boxes = self.forward(batch, &mut scores).unsqueeze_dim(0);
         let pieces = batch.ids.dims()[1];
         Attended::new(boxes, scores.found, 1 + pieces, &[[self.config.grid(); 2]])

@@ -1,6 +1,7 @@
 //! Sizes of a VLTVG.
 
 use groundling_nn::bert::BertConfig;
+use groundling_nn::macs;
 use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
@@ -117,43 +118,33 @@ impl VltvgConfig {
         check_backbone(&self.backbone, self.image_size)
     }
 
-    /// Operations of a phrase of this many pieces.
-    pub fn phrase_flops(&self, pieces: usize) -> u64 {
-        flops::sum([flops::bert(&self.bert, pieces), flops::dense(pieces, self.bert.width, self.dim)])
-    }
-
-    /// Operations of a picture.
-    pub fn picture_flops(&self) -> u64 {
-        let tokens = self.grid().pow(2);
-        flops::sum([
-            flops::resnet(&self.backbone, self.image_size),
-            flops::dense(tokens, self.backbone.channels()[3], self.dim),
-            flops::encoder(self.encoder_layers, tokens, self.dim, self.mlp_hidden),
-        ])
-    }
-
-    /// Operations of a phrase of this many pieces and a picture, everything included.
+    /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
         let (s, d, f) = (self.grid().pow(2), self.dim, self.mlp_hidden);
+        let picture = macs::sum([
+            self.backbone.macs([self.image_size; 2]),
+            macs::dense(s, self.backbone.channels()[3], d),
+            macs::encoder(self.encoder_layers, s, d, f),
+        ]);
         let offsets = 2 * self.grid() + 1;
         // Every query with both tables of offsets, and the tables through the keys' projection.
-        let relative = flops::sum([flops::dense(s, d, 2 * offsets), flops::dense(offsets, d, d)]);
-        let verify = flops::sum([
-            flops::projected_attention(s, pieces, d),
-            flops::projected_attention(s, pieces, d),
-            flops::dense(2 * s, d, d),
-            flops::projected_attention(s, s, d),
+        let relative = macs::sum([macs::dense(s, d, 2 * offsets), macs::dense(offsets, d, d)]);
+        let verify = macs::sum([
+            macs::projected_attention(s, pieces, d),
+            macs::projected_attention(s, pieces, d),
+            macs::dense(2 * s, d, d),
+            macs::projected_attention(s, s, d),
             relative,
         ]);
-        let stage = flops::sum([
-            flops::projected_attention(1, pieces, d),
-            flops::projected_attention(1, s, d),
-            flops::dense(1, d, f),
-            flops::dense(1, f, d),
+        let stage = macs::sum([
+            macs::projected_attention(1, pieces, d),
+            macs::projected_attention(1, s, d),
+            macs::dense(1, d, f),
+            macs::dense(1, f, d),
             flops::box_head(d),
         ]);
         let stages = stage.saturating_mul(self.decoder_stages as u64);
-        flops::sum([self.phrase_flops(pieces), self.picture_flops(), verify, stages])
+        macs::sum([flops::phrase(&self.bert, pieces, d), picture, verify, stages]).saturating_mul(2)
     }
 }
 

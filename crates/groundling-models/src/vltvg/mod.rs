@@ -23,7 +23,7 @@ mod verify;
 mod weights;
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use groundling_core::ContentRect;
 use groundling_nn::bert::Bert;
 use groundling_nn::layers::{Dense, PrepareInference};
@@ -36,12 +36,12 @@ pub use weights::{DECODER_KEYS, OFFICIAL_KEYS};
 
 use crate::attbalance::{Attended, Attentive};
 use crate::bases::{
-    Blind, BoxWeights, Cells, DetrVisual, DetrVisualConfig, Look, ScoresOf, Seen, TraceOf, answer, box_losses,
-    check_options, encode,
+    Blind, BoxWeights, Cells, DetrVisual, DetrVisualConfig, Look, ScoresOf, Seen, TraceOf, answer, box_losses, encode,
+    input_spec, phrase_ids,
 };
 use crate::contract::{
-    Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
-    SampleTruth, System, Trainable,
+    Batch, ConfigError, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, SampleTruth,
+    System, Trainable,
 };
 
 /// Weights of the losses, the same on every stage.
@@ -169,10 +169,7 @@ impl Vltvg {
 
     fn cells(&self, contents: &[ContentRect]) -> Cells {
         let (canvas, grid) = (self.config.image_size, self.config.grid());
-        match self.config.hide_padding {
-            true => Cells::new(contents, canvas, grid),
-            false => Cells::all(contents.len(), grid),
-        }
+        Cells::hidden_if(self.config.hide_padding, contents, canvas, grid)
     }
 
     fn boxes<O: Look>(&self, seen: &Seen, cells: &Cells, words: &Words, look: &mut O) -> Tensor<3> {
@@ -216,15 +213,7 @@ impl System for Vltvg {
     type View = View;
 
     fn input(config: &VltvgConfig) -> InputSpec {
-        InputSpec {
-            side: u32::try_from(config.image_size).unwrap_or(u32::MAX),
-            fit: Fit::LetterboxCentre,
-            resample: Resample::Bilinear,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            max_ids: config.max_text,
-            vocabulary: config.bert.vocabulary,
-        }
+        input_spec(config.image_size, config.max_text, config.bert.vocabulary)
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
@@ -232,10 +221,8 @@ impl System for Vltvg {
     }
 
     fn read_phrase(&self, ids: &[u32]) -> Phrase {
-        let length = ids.len();
-        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let ids = Tensor::from_data(TensorData::new(ids, [1, length]), &self.text_proj.weight.val().device());
-        Phrase { words: self.phrases(ids, &[length], &mut Blind) }
+        let tokens = phrase_ids(ids, &self.text_proj.weight.val().device());
+        Phrase { words: self.phrases(tokens, &[ids.len()], &mut Blind) }
     }
 
     fn read_canvas(&self, canvas: Tensor<4>, content: ContentRect) -> View {
@@ -245,15 +232,11 @@ impl System for Vltvg {
 
     fn ground(&self, phrase: &Phrase, view: &View, options: &GroundOptions) -> Result<Grounded, OptionError> {
         let flops = self.config.dense_flops(phrase.words.tokens.dims()[1]);
-        check_options(options, flops)?;
-        let (boxes, trace) = if options.attention {
-            let mut scores = ScoresOf::default();
-            let boxes = self.boxes(&view.seen, &view.cells, &phrase.words, &mut scores);
-            let of = TraceOf { skip: 0, grids: &[[self.config.grid(); 2]] };
-            (boxes, Some(of.trace(scores.found)))
-        } else {
-            (self.boxes(&view.seen, &view.cells, &phrase.words, &mut Blind), None)
-        };
+        options.check_one_level(flops)?;
+        let mut scores = ScoresOf::all_if(options.attention);
+        let boxes = self.boxes(&view.seen, &view.cells, &phrase.words, &mut scores);
+        let of = TraceOf { skip: 0, grids: &[[self.config.grid(); 2]] };
+        let trace = options.attention.then(|| of.trace(scores.found));
         Ok(answer(boxes, flops, trace))
     }
 }
@@ -277,7 +260,7 @@ impl Attentive for Vltvg {
     }
 
     fn attend(&self, batch: &Batch, layers: &[usize]) -> Attended {
-        let mut scores = ScoresOf { layers: Some(layers.to_vec()), found: Vec::new() };
+        let mut scores = ScoresOf::layers(layers);
         let boxes = self.forward(batch, &mut scores);
         Attended::new(boxes, scores.found, 0, &[[self.config.grid(); 2]])
     }

@@ -1,11 +1,12 @@
 //! Heads for dense prediction: the totals their papers print, training, and answers.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use groundling_core::{BoxCxcywh, BoxXyxy, Canvas};
 use groundling_models::contract::TruthObject;
 use groundling_models::dense::{
-    ExtraLevels, FeaturePyramidConfig, PostOptions, RetinaCriterion, RetinaNetConfig, Scored, suppress,
+    ExtraLevels, FeaturePyramidConfig, IGNORED, PostOptions, RetinaCriterion, RetinaNetConfig, Scored, SemanticFpn,
+    SemanticFpnConfig, suppress,
 };
 use groundling_models::scalablevit::{ScalableVitConfig, ValueWidth};
 use groundling_nn::checkpoint::gradients;
@@ -32,6 +33,77 @@ fn retinanet_has_the_published_size() {
         assert!((millions - expected).abs() < 5e-4, "{millions}");
         assert!((millions - published).abs() < 0.06, "{millions}");
     }
+}
+
+/// Published parameters, in millions, of the whole segmenter with the 150 classes of ADE20K.
+#[test]
+fn semantic_fpn_has_the_published_size() {
+    let _alone = support::alone();
+    let device = Device::flex();
+    let scaled = ScalableVitConfig { value: ValueWidth::Scaled, ..ScalableVitConfig::small() };
+    for (backbone, expected, published) in [
+        (scaled, 30.426, 30.4),
+        (ScalableVitConfig::small(), 30.045, 30.0),
+        (ScalableVitConfig::base(), 79.001, 79.0),
+        (ScalableVitConfig::large(), 105.483, 105.5),
+    ] {
+        let backbone = backbone.dense().init(&device).unwrap();
+        let head = SemanticFpnConfig::new(backbone.config().channels(), 150).init(&device);
+        let statistics: usize = head.towers.iter().flatten().map(|_| 2 * 128).sum();
+        let millions = (backbone.num_params() + head.num_params() - statistics) as f64 / 1e6;
+        assert!((millions - expected).abs() < 5e-4, "{millions}");
+        assert!((millions - published).abs() < 0.06, "{millions}");
+    }
+}
+
+fn segmenter() -> SemanticFpnConfig {
+    SemanticFpnConfig { width: 16, tower: 12, ..SemanticFpnConfig::new([8, 16, 24, 32], 5) }
+}
+
+fn four_maps(device: &Device) -> Vec<Tensor<4>> {
+    let finest = fill::uniform("map", &[2, 8, 17, 25], -1.0, 1.0, 8);
+    let finest = support::tensor::<4>(&finest, device);
+    [finest].into_iter().chain(maps(device)).collect()
+}
+
+/// Odd maps, whose doubles are larger than the level below; all get a gradient, and a class for every pixel comes out.
+#[test]
+fn semantic_fpn_reads_all_levels() {
+    let _alone = support::alone();
+    let device = Device::flex().autodiff();
+    let model = segmenter().init(&device);
+    let logits = model.forward(four_maps(&device));
+    assert_eq!(logits.dims(), [2, 5, 17, 25]);
+    let labels = Tensor::<3, Int>::ones([2, 68, 100], &device);
+    let loss = SemanticFpn::loss(logits, labels);
+    let found = gradients(&model, &loss.backward());
+    let silent: Vec<String> = found
+        .into_iter()
+        .filter(|(_, values)| values.iter().all(|&value| value == 0.0))
+        .map(|(info, _)| info.name)
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+    assert_eq!(model.segment(four_maps(&device), [70, 101]).dims(), [2, 70, 101]);
+}
+
+#[test]
+fn pixels_that_are_ignored_count_for_nothing() {
+    let device = Device::flex();
+    let logits = support::tensor::<4>(&fill::uniform("logits", &[1, 3, 2, 2], -1.0, 1.0, 3), &device);
+    let loss = |labels: [[i64; 2]; 2]| -> f32 {
+        SemanticFpn::loss(logits.clone(), Tensor::from_data([labels], &device)).into_scalar()
+    };
+    let at = |row: usize, column: usize, class: usize| -> f64 {
+        let values: Vec<f64> = (0..3)
+            .map(|k| {
+                f64::from(logits.clone().slice([0..1, k..k + 1, row..row + 1, column..column + 1]).into_scalar::<f32>())
+            })
+            .collect();
+        values.iter().map(|value| value.exp()).sum::<f64>().ln() - values[class]
+    };
+    let expected = (at(0, 0, 2) + at(1, 0, 0)) / 2.0;
+    assert!((f64::from(loss([[2, IGNORED], [0, IGNORED]])) - expected).abs() < 1e-6);
+    assert_eq!(loss([[IGNORED; 2]; 2]), 0.0);
 }
 
 fn maps(device: &Device) -> [Tensor<4>; 3] {

@@ -54,8 +54,24 @@ pub(crate) fn filled<M: Module>(module: M, case: &Case) -> M {
     load_into(module, &Checkpoint::from_tensors(tensors), &[]).unwrap().0
 }
 
-/// `sum(output * weights)` over the terms of the case's probe, of outputs by name.
-pub(crate) fn probe(case: &Case, outputs: &BTreeMap<&str, (Vec<usize>, Tensor<1>)>) -> Tensor<1> {
+/// The CPU, with gradients if the case has any.
+pub(crate) fn device(case: &Case) -> Device {
+    if case.probe().is_empty() { Device::flex() } else { Device::flex().autodiff() }
+}
+
+/// A tensor of any rank: its shape, and its values in a row.
+pub(crate) type Flat = (Vec<usize>, Tensor<1>);
+
+/// A tensor as a [`Flat`] one.
+pub(crate) fn flat<const D: usize>(x: &Tensor<D>) -> Flat {
+    let shape = x.dims();
+    (shape.to_vec(), x.clone().reshape([shape.iter().product::<usize>()]))
+}
+
+/// The scalar that is differentiated, `sum(output * weights)` over the terms of the case's probe, of outputs by name; `None` if the case has no
+/// probe.
+pub(crate) fn probe<'a>(case: &Case, outputs: impl IntoIterator<Item = (&'a str, Flat)>) -> Option<Tensor<1>> {
+    let outputs: BTreeMap<&str, Flat> = outputs.into_iter().collect();
     let terms = case.probe().into_iter().map(|term| {
         assert!(term.rows.is_none(), "{}: rows in a probe", case.name());
         let (shape, values) = outputs.get(term.output.as_str()).unwrap_or_else(|| panic!("no output {}", term.output));
@@ -63,7 +79,7 @@ pub(crate) fn probe(case: &Case, outputs: &BTreeMap<&str, (Vec<usize>, Tensor<1>
         let weights = Array::new([weights.data.len()], weights.data);
         (values.clone() * tensor::<1>(&weights, &values.device())).sum()
     });
-    terms.reduce(|a, b| a + b).unwrap()
+    terms.reduce(|a, b| a + b)
 }
 
 /// Names of the parameters that training changes; the module must be on a device with gradients.

@@ -4,10 +4,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use groundling_kernels::Activation;
 
+use super::TokenMap;
 use super::window::{WindowAttention, shift_mask};
-use super::{TokenMap, pad_end};
 use crate::layers::{PrepareInference, StochasticDepth, TokenNorm};
 use crate::mlp::{FeedForward, FeedForwardConfig};
+use crate::windows::{join, pad_to_windows, split};
 
 /// Sizes of a [`SwinBlock`].
 #[derive(Debug, Clone, Copy)]
@@ -82,19 +83,13 @@ impl SwinBlock {
     fn attend(&self, tokens: Tensor<3>, [height, width]: [usize; 2], mask: Option<&Tensor<3>>) -> Tensor<3> {
         let [b, n, c] = tokens.dims();
         let side = self.window;
-        let (rows, columns) = (height.div_ceil(side), width.div_ceil(side));
-        let x = tokens.reshape([b, height, width, c]);
         // Zeros after the norm: tokens like any other.
-        let x = pad_end(pad_end(x, 1, rows * side - height), 2, columns * side - width);
-        let x = roll(x, self.shift);
-        let windows = x.reshape([b, rows, side, columns, side * c]).swap_dims(2, 3);
-        let windows = windows.reshape([b * rows * columns, side * side, c]);
+        let x = pad_to_windows(tokens.reshape([b, height, width, c]), side);
+        let [_, rows, columns, _] = x.dims();
         let mask = if self.shift > 0 { mask } else { None };
-        let x = self.attn.forward(windows, mask);
-        let x = x.reshape([b, rows, columns, side, side * c]).swap_dims(2, 3);
-        let x = x.reshape([b, rows * side, columns * side, c]);
-        let (down, right) = (rows * side - self.shift, columns * side - self.shift);
-        let x = if self.shift > 0 { roll_by(x, down, right) } else { x };
+        let x = self.attn.forward(split(roll(x, self.shift), side), mask);
+        let x = join(x, [rows, columns], side);
+        let x = if self.shift > 0 { roll_by(x, rows - self.shift, columns - self.shift) } else { x };
         x.slice([0..b, 0..height, 0..width]).reshape([b, n, c])
     }
 }

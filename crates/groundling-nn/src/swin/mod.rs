@@ -19,6 +19,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::layers::{Convolution, ConvolutionConfig, Dense, PrepareInference, TokenNorm};
+use crate::windows::pad_end;
 
 /// Sizes of a Swin.
 #[derive(Config, Debug, PartialEq)]
@@ -267,17 +268,6 @@ impl PatchMerging {
         let x = x.swap_dims(2, 3).reshape([b, height * width, 4 * c]);
         TokenMap { tokens: self.reduction.forward(self.norm.forward(x)), height, width }
     }
-}
-
-/// Zeros behind the end of an axis.
-fn pad_end<const D: usize>(x: Tensor<D>, axis: usize, count: usize) -> Tensor<D> {
-    if count == 0 {
-        return x;
-    }
-    let mut shape = x.dims();
-    shape[axis] = count;
-    let zeros = Tensor::zeros(shape, &x.device());
-    Tensor::cat(vec![x, zeros], axis)
 }
 
 impl PrepareInference for Swin {

@@ -85,8 +85,9 @@ pub struct ModelSection {
     /// Sizes that differ from the preset.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub config: Table,
-    /// Weights to start from: a weights folder of ours, or a checkpoint of one of the system's foreign layouts. Several in a list are read
-    /// one after the other, such as a detector's for pictures and BERT's for phrases.
+    /// Weights to start from: a weights folder of ours, a checkpoint of one of the system's foreign layouts, or the `state.safetensors` of
+    /// another run. Only the last also has what training alone needs, such as auxiliary heads; the optimiser starts anew. Several in a list
+    /// are read one after the other, such as a detector's for pictures and BERT's for phrases.
     #[serde(default, with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<PathBuf>,
     /// The layouts of those checkpoints, as many as there are of them; found by their keys if not said.

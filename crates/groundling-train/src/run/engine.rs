@@ -124,16 +124,18 @@ impl<T: Task> Run<T> {
             Resume::Auto => None,
             Resume::Required => return Err(TrainError::NoState { path }),
         };
-        if state.is_none() {
-            for (index, from) in recipe.model.from.iter().enumerate() {
-                let layout = recipe.model.layout.get(index).map(String::as_str);
-                let (loaded, report) = weights::load(model, from, layout)?;
-                tracing::debug!("{report}");
-                model = loaded;
-            }
+        let from = if state.is_none() { recipe.model.from.as_slice() } else { &[] };
+        for (index, path) in from.iter().enumerate().filter(|(_, path)| !State::is_at(path)) {
+            let layout = recipe.model.layout.get(index).map(String::as_str);
+            let (loaded, report) = weights::load(model, path, layout)?;
+            tracing::debug!("{report}");
+            model = loaded;
         }
         let mut model = model.for_training(&recipe.broadest_criterion()?)?;
         initialise(&model);
+        for path in from.iter().filter(|path| State::is_at(path)) {
+            model = State::read(path)?.get_module("model", model)?;
+        }
         let o = &recipe.optimizer;
         let mut optimizer = Optimizer::new(&model, o, T::Model::parameter_group, T::Model::decays);
         if let (Some(muon), false) = (&o.muon, optimizer.has_muon()) {

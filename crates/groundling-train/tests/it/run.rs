@@ -122,6 +122,18 @@ fn two_halves_are_one_batch() {
     assert!(apart < 1e-4, "{apart}");
 }
 
+/// Steps of no length leave the weights that a run starts with.
+#[test]
+fn a_run_can_start_from_the_state_of_another() {
+    let (first, second) = (scratch("train-first"), scratch("train-second"));
+    train(job(&first, &["schedule.steps=9", "optimizer.ema.decay=0"]), &mut Silent).unwrap();
+    let from = format!("model.from={:?}", first.join(STATE_FILE));
+    let overrides = [&from[..], "schedule.steps=3", "schedule.seed=5", "optimizer.lr=1e-30", "optimizer.ema.decay=0"];
+    let summary = train(job(&second, &overrides), &mut Silent).unwrap();
+    assert_eq!((summary.plan.done, summary.step), (0, 3), "it counts its own steps");
+    assert!(weights(&first.join("last")) == weights(&second.join("last")));
+}
+
 #[test]
 fn a_state_of_another_recipe_is_refused() {
     let out = scratch("train-other");

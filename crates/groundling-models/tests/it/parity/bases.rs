@@ -244,11 +244,6 @@ pub(super) fn filled<M: Module>(module: M, case: &Case, keys: &Keys, table: &[Ru
     module
 }
 
-/// The CPU, with gradients if the case has any.
-pub(super) fn device(case: &Case) -> Device {
-    if case.probe().is_empty() { Device::flex() } else { Device::flex().autodiff() }
-}
-
 /// The rectangle of zeros of each mask `[B, H, W]`.
 pub(super) fn contents(pad_mask: &Array) -> Vec<ContentRect> {
     let [_, h, w] = pad_mask.shape[..] else { panic!("a mask for each picture") };

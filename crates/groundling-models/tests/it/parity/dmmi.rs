@@ -8,7 +8,7 @@ mod step;
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::{Device, Gradients};
+use burn::tensor::Gradients;
 use groundling_models::dmmi::{Backbone, DmmiConfig, TextConfig};
 use groundling_nn::checkpoint::{Checkpoint, Rule, StoredTensor, destinations, gradients, load_into, parameters};
 use groundling_testkit::goldens::{read_json, visible_root};
@@ -234,11 +234,6 @@ impl ByKey {
         let values = values.filter(|parts| !parts.is_empty())?.into_iter().flatten().copied().collect::<Vec<f32>>();
         Some(Array::from_values(self.shapes[key].clone(), &values))
     }
-}
-
-/// With gradients if the case has any.
-fn device(case: &Case) -> Device {
-    if case.probe().is_empty() { Device::flex() } else { Device::flex().autodiff() }
 }
 
 /// The outputs `grad:KEY` of a case.

@@ -218,21 +218,6 @@ impl Found {
     }
 }
 
-/// The scalar that is differentiated.
-fn probe<const D: usize>(case: &Case, outputs: &[(&str, Tensor<D>)]) -> Option<Tensor<1>> {
-    let terms = case.probe().into_iter().map(|term| {
-        assert!(term.rows.is_none());
-        let (_, values) = outputs.iter().find(|(name, _)| *name == term.output).unwrap();
-        let weights = support::tensor::<D>(&term.weights(&values.dims()), &values.device());
-        (values.clone() * weights).sum()
-    });
-    terms.reduce(|a, b| a + b)
-}
-
-fn device(case: &Case) -> Device {
-    if case.probe().is_empty() { Device::flex() } else { Device::flex().autodiff() }
-}
-
 /// An input that gets a gradient if the device takes any.
 fn tracked<const D: usize>(case: &Case, name: &str, device: &Device) -> Tensor<D> {
     let x = support::tensor::<D>(&case.input(name), device);

@@ -189,7 +189,7 @@ fn model_and_gradients() {
     for case in Folder::open("qrnet").of_kinds(&["model"], 2) {
         let case = &bases::with_least_limits(case, GRADIENT_SHARE);
         let config = case.config::<Config>().ours();
-        let device = bases::device(case);
+        let device = support::device(case);
         let model = model(&config, case, &device);
         let batch = bases::batch(case, &device);
         let mut look = Recorder::new(case, &["visu_proj", "vl_encoder."]);
@@ -243,7 +243,7 @@ struct GateCase {
 fn gate() {
     for case in Folder::open("qrnet").of_kinds(&["query_dynamic_attention"], 1) {
         let GateCase { channels, modulation_dim, reduction } = case.config();
-        let device = bases::device(case);
+        let device = support::device(case);
         let mut names = Names::default();
         gate_keys(&mut names, "", channels, modulation_dim, RANK, reduction);
         let gate = QueryGate::new(channels, modulation_dim, RANK, reduction, &device);

@@ -30,10 +30,6 @@ fn filled<M: Module>(module: M, case: &Case, keys: BTreeMap<String, Vec<usize>>,
     module
 }
 
-fn device(case: &Case) -> Device {
-    if case.probe().is_empty() { Device::flex() } else { Device::flex().autodiff() }
-}
-
 /// `uniform` inputs of layers are tokens of the map that the configuration names.
 fn token_map(case: &Case, [height, width]: [usize; 2], device: &Device) -> TokenMap {
     let tokens = support::tensor::<3>(&case.input("x"), device);
@@ -46,17 +42,11 @@ fn check_gradients<M: Module>(
     module: &M,
     case: &Case,
     table: &[Rule],
-    outputs: Vec<(&str, Vec<usize>, Tensor<1>)>,
+    outputs: Vec<(&str, support::Flat)>,
     input: Option<&Tensor<3>>,
     report: &mut Report<'_>,
 ) {
-    let terms = case.probe().into_iter().map(|term| {
-        let (_, shape, values) = outputs.iter().find(|(name, _, _)| *name == term.output).unwrap();
-        let weights = term.weights(shape);
-        let weights = Array::new([weights.data.len()], weights.data);
-        (values.clone() * support::tensor::<1>(&weights, &values.device())).sum()
-    });
-    let Some(loss) = terms.reduce(|a, b| a + b) else { return };
+    let Some(loss) = support::probe(case, outputs) else { return };
     report.check("probe", &support::array(loss.clone()));
     let grads = loss.backward();
     if let Some(input) = input {
@@ -72,12 +62,6 @@ fn check_gradients<M: Module>(
         let [name] = &destinations(key, table).unwrap()[..] else { panic!("{key} goes to one parameter") };
         report.check(of, found.get(name).unwrap_or_else(|| panic!("{}: no gradient of {name}", case.name())));
     }
-}
-
-fn flat<const D: usize>(x: &Tensor<D>) -> (Vec<usize>, Tensor<1>) {
-    let shape = x.dims().to_vec();
-    let count = shape.iter().product::<usize>();
-    (shape, x.clone().reshape([count]))
 }
 
 /// Names of layers alone: those of both lines of code.
@@ -116,7 +100,7 @@ fn global_attention() {
             "sra" => GlobalAttention::Sra,
             _ => GlobalAttention::SsaPool,
         };
-        let device = device(case);
+        let device = support::device(case);
         let config = GlobalConfig { dim, heads, reduction: sr, channel_factor: c_ratio, value, qkv_bias: true, kind };
         let layer = filled(config.init(&device), case, case.params(), LAYER_KEYS);
         let x = token_map(case, map, &device);
@@ -143,8 +127,7 @@ fn global_attention() {
                 report.check(name, &support::array(dense.forward(source.clone())));
             }
         }
-        let (shape, values) = flat(&out);
-        check_gradients(&layer, case, LAYER_KEYS, vec![("out", shape, values)], Some(&x.tokens), &mut report);
+        check_gradients(&layer, case, LAYER_KEYS, vec![("out", support::flat(&out))], Some(&x.tokens), &mut report);
         report.finish();
     }
 }
@@ -165,7 +148,7 @@ fn windowed_attention() {
             "wsa" => LocalAttention::Wsa,
             _ => LocalAttention::WsaLem,
         };
-        let device = device(case);
+        let device = support::device(case);
         let config = WindowConfig { dim, heads, window, qkv_bias: true, kind };
         let layer = filled(config.init(&device), case, case.params(), LAYER_KEYS);
         let x = token_map(case, map, &device);
@@ -175,8 +158,7 @@ fn windowed_attention() {
         if report.wants("mid.qkv") {
             check_inside(&layer, &x, case, &mut report);
         }
-        let (shape, values) = flat(&out);
-        check_gradients(&layer, case, LAYER_KEYS, vec![("out", shape, values)], Some(&x.tokens), &mut report);
+        check_gradients(&layer, case, LAYER_KEYS, vec![("out", support::flat(&out))], Some(&x.tokens), &mut report);
         report.finish();
     }
 }
@@ -222,7 +204,7 @@ fn positions_and_patches() {
     }
     for case in Folder::open("scalablevit").of_kinds(&["peg", "patch_embed"], 7) {
         let config: Config = case.config();
-        let device = device(case);
+        let device = support::device(case);
         let mut report = case.report();
         let out = if case.kind() == "peg" {
             let peg = PositionalEncoding::new(config.dim.unwrap(), &device);
@@ -281,7 +263,7 @@ fn block_pairs() {
     }
     for case in Folder::open("scalablevit").of_kinds(&["block_pair"], 4) {
         let Config { dim, map, heads, sr, c_ratio, value, window, mlp_ratio } = case.config();
-        let device = device(case);
+        let device = support::device(case);
         let windowed = WindowConfig { dim, heads, window, qkv_bias: true, kind: LocalAttention::Iwsa };
         let global = GlobalConfig {
             dim,
@@ -307,8 +289,7 @@ fn block_pairs() {
         report.check("after_peg", &support::array(after.tokens.clone()));
         let out = pair.b1.forward(after).tokens;
         report.check("out", &support::array(out.clone()));
-        let (shape, values) = flat(&out);
-        check_gradients(&pair, case, PAIR_KEYS, vec![("out", shape, values)], Some(&x.tokens), &mut report);
+        check_gradients(&pair, case, PAIR_KEYS, vec![("out", support::flat(&out))], Some(&x.tokens), &mut report);
         report.finish();
     }
 }
@@ -376,7 +357,7 @@ fn keys(case: &Case, network: &Network) -> BTreeMap<String, Vec<usize>> {
 fn check_networks(kind: &str, expected: usize, table: &[Rule]) {
     for case in Folder::open("scalablevit").of_kinds(&[kind], expected) {
         let network: Network = case.config();
-        let device = device(case);
+        let device = support::device(case);
         let keys = keys(case, &network);
         let (line, detected) = detect(&keys, network.embed_dims[0] / network.heads[0]).unwrap();
         assert_eq!(line, if kind == "dense" { KeyLine::Dense } else { KeyLine::Classifier });
@@ -392,8 +373,7 @@ fn check_networks(kind: &str, expected: usize, table: &[Rule]) {
         let mut outputs = Vec::new();
         let maps = model.forward(image.clone()).unwrap();
         for (name, map) in ["feat1", "feat2", "feat3", "feat4"].into_iter().zip(&maps) {
-            let (shape, values) = flat(map);
-            outputs.push((name, shape, values));
+            outputs.push((name, support::flat(map)));
             if report.wants(name) {
                 report.check(name, &support::array(map.clone()));
             }
@@ -405,8 +385,7 @@ fn check_networks(kind: &str, expected: usize, table: &[Rule]) {
             }
             let logits = head.forward(pooled);
             report.check("logits", &support::array(logits.clone()));
-            let (shape, values) = flat(&logits);
-            outputs.push(("logits", shape, values));
+            outputs.push(("logits", support::flat(&logits)));
         }
         check_gradients(&model, case, table, outputs, None, &mut report);
         report.finish();

@@ -89,7 +89,7 @@ fn model_and_gradients() {
     let _alone = bases::alone();
     for case in Folder::open("transvg").of_kinds(&["model"], 2) {
         let config = case.config::<Config>().ours();
-        let device = bases::device(case);
+        let device = support::device(case);
         let model = model(&config, case, &device);
         let batch = bases::batch(case, &device);
         let mut look = Recorder::new(case, &["detr_encoder.", "visu_proj", "vl_encoder."]);

@@ -145,7 +145,7 @@ fn model_and_gradients() {
     for case in Folder::open("vltvg").of_kinds(&["model"], 2) {
         let stated = case.config::<Config>();
         let config = stated.ours(case);
-        let device = bases::device(case);
+        let device = support::device(case);
         let model = model(&config, case, &device);
         let batch = bases::batch(case, &device);
         let mut look = Recorder::new(case, SEQUENCES).renamed("detr_encoder.", "trans_encoder.");
@@ -227,7 +227,7 @@ const LOCAL_KEYS: &[Rule] = &[rename(r"^decoder\.", ""), within("", DECODER_KEYS
 fn decoder() {
     for case in Folder::open("vltvg").of_kinds(&["decoder"], 1) {
         let stated: DecoderCase = case.config();
-        let device = bases::device(case);
+        let device = support::device(case);
         let [side, width] = stated.map;
         assert_eq!(side, width);
         let sizes = DecoderConfig {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Gradients;
 use groundling_kernels::Activation;
 use groundling_models::dmmi::{
     DECODER_KEYS, Decoder, LAYER_KEYS, Language, MBA_KEYS, MbaConfig, Observer, RECOVERY_KEYS, Recovery, Seen, attend,
@@ -12,8 +12,8 @@ use groundling_nn::transformer::{NormOrder, TransformerConfig};
 use groundling_testkit::{Array, Case, Folder, Report};
 use serde::Deserialize;
 
-use super::{ByKey, Keys, device, filled, gradient_outputs, under};
-use crate::support::{array, probe, tensor};
+use super::{ByKey, Keys, filled, gradient_outputs, under};
+use crate::support::{self, Flat, array, probe, tensor};
 
 /// Takes the gradient of an input.
 type Pick<'a> = dyn Fn(&Gradients) -> Array + 'a;
@@ -43,14 +43,9 @@ fn turned(value: &Array) -> Array {
 }
 
 /// `[B, C, H, W]` as `[B, C, N]`.
-fn flat(value: &Array) -> Array {
+fn channels_first(value: &Array) -> Array {
     let [b, c, h, w] = value.shape[..] else { panic!("a map has four axes") };
     Array::new([b, c, h * w], value.data.clone())
-}
-
-fn flat_tensor<const D: usize>(x: &Tensor<D>) -> (Vec<usize>, Tensor<1>) {
-    let shape = x.dims();
-    (shape.to_vec(), x.clone().reshape([shape.iter().product::<usize>()]))
 }
 
 /// The scalar of the case, summed in f64; the stored value where they differ by no more than rounding of the terms explains.
@@ -58,7 +53,7 @@ fn flat_tensor<const D: usize>(x: &Tensor<D>) -> (Vec<usize>, Tensor<1>) {
 /// The limit of a case is eight times what one run in f32 was off by. For a sum of tens of thousands of terms that is luck: PyTorch in f32 on
 /// another machine is off by 8.5e-6 where the limit of `mba_d64_odd` is 5.6e-6. Terms are off by about an eighth of the largest deviation
 /// that their tensor states, independently of one another; three times the deviation of such a sum is allowed.
-fn probed(case: &Case, outputs: &BTreeMap<&str, (Vec<usize>, Tensor<1>)>) -> f64 {
+fn probed(case: &Case, outputs: &BTreeMap<&str, Flat>) -> f64 {
     let (mut sum, mut variance) = (0.0, 0.0);
     let listed = case.json["outputs"].as_object().unwrap();
     let about = |of: &str| listed.iter().find(|(_, spec)| spec["of"] == of);
@@ -78,10 +73,10 @@ fn check_gradients<M: Module>(
     case: &Case,
     report: &mut Report<'_>,
     (module, keys, table): (&M, &Keys, &'static [groundling_nn::checkpoint::Rule]),
-    outputs: &BTreeMap<&str, (Vec<usize>, Tensor<1>)>,
+    outputs: &BTreeMap<&str, Flat>,
     inputs: &[(&str, &Pick<'_>)],
 ) {
-    let total = probe(case, outputs);
+    let total = probe(case, outputs.clone()).expect("gradients are of a scalar");
     if report.wants("probe") {
         report.check("probe", &Array::scalar(probed(case, outputs)));
     }
@@ -109,7 +104,7 @@ fn mba() {
     }
     for case in Folder::open("dmmi").of_kinds(&["mba"], 2) {
         let Config { channels, text_dim } = case.config();
-        let device = device(case);
+        let device = support::device(case);
         let sizes = MbaConfig { channels, width: text_dim, regions: vec![1, 3, 5], spans: vec![1, 2, 3], gated: true };
         let parts = ["fusion.", "res_gate.", "W_l."];
         let keys: Keys = under("backbone.layers.0.")
@@ -141,12 +136,12 @@ fn mba() {
         for (index, name) in ["11", "21", "31"].into_iter().enumerate() {
             report.check(&format!("sim.refinelan{name}"), &with_head(&inside[&format!("span{index}")]));
         }
-        report.check("vis_project", &flat(&inside["visual"]));
-        report.check("att.out_v", &turned(&flat(&inside["attended"])));
+        report.check("vis_project", &channels_first(&inside["visual"]));
+        report.check("att.out_v", &turned(&channels_first(&inside["attended"])));
         report.check("att.out_l", &turned(&inside["answered"]));
-        report.check("x_residual", &turned(&flat(&inside["residual"])));
-        report.check("gate", &turned(&flat(&inside["gate"])));
-        let outputs = BTreeMap::from([("x_out", flat_tensor(&next)), ("l_out", flat_tensor(&l_out))]);
+        report.check("x_residual", &turned(&channels_first(&inside["residual"])));
+        report.check("gate", &turned(&channels_first(&inside["gate"])));
+        let outputs = BTreeMap::from([("x_out", support::flat(&next)), ("l_out", support::flat(&l_out))]);
         let of_x = |all: &Gradients| array(x.grad(all).unwrap());
         let of_l = |all: &Gradients| array(l.grad(all).unwrap());
         check_gradients(case, &mut report, (&block, &keys, MBA_KEYS), &outputs, &[("x", &of_x), ("l", &of_l)]);
@@ -182,7 +177,7 @@ impl Layer {
 #[test]
 fn psi() {
     for case in Folder::open("dmmi").of_kinds(&["psi"], 1) {
-        let device = device(case);
+        let device = support::device(case);
         let layer = case.config::<Layer>().sizes().decoder_layer(&device);
         let (layer, keys) = filled(layer, case, under("classifier.transformer_fusion1."), LAYER_KEYS);
         let vis = tensor::<4>(&case.input("vis"), &device).require_grad();
@@ -190,7 +185,7 @@ fn psi() {
         let out = attend(&layer, vis.clone(), lan.clone().swap_dims(1, 2));
         let mut report = case.report();
         report.check("out", &array(out.clone().without_autodiff()));
-        let outputs = BTreeMap::from([("out", flat_tensor(&out))]);
+        let outputs = BTreeMap::from([("out", support::flat(&out))]);
         let of_vis = |all: &Gradients| array(vis.grad(all).unwrap());
         let of_lan = |all: &Gradients| array(lan.grad(all).unwrap());
         let inputs: [(&str, &Pick<'_>); 2] = [("vis", &of_vis), ("lan", &of_lan)];
@@ -202,7 +197,7 @@ fn psi() {
 #[test]
 fn ccr() {
     for case in Folder::open("dmmi").of_kinds(&["ccr"], 1) {
-        let device = device(case);
+        let device = support::device(case);
         let recovery = Recovery::new(&case.config::<Layer>().sizes(), &device);
         let (mut recovery, keys) = filled(recovery, case, under("classifier.lan_func."), RECOVERY_KEYS);
         assert_eq!(case.json["mode"], "eval");
@@ -212,7 +207,7 @@ fn ccr() {
         let out = recovery.forward(lan.clone().swap_dims(1, 2), vis.clone()).swap_dims(1, 2);
         let mut report = case.report();
         report.check("out", &array(out.clone().without_autodiff()));
-        let outputs = BTreeMap::from([("out", flat_tensor(&out))]);
+        let outputs = BTreeMap::from([("out", support::flat(&out))]);
         let of_vis = |all: &Gradients| array(vis.grad(all).unwrap());
         let of_lan = |all: &Gradients| array(lan.grad(all).unwrap());
         let inputs: [(&str, &Pick<'_>); 2] = [("vis", &of_vis), ("lan", &of_lan)];
@@ -239,7 +234,7 @@ fn decoder() {
         let config: Config = case.config();
         assert_eq!((config.text_dim, config.classes), (config.decoder_dim, 2));
         assert_eq!(case.json["mode"], "eval");
-        let device = device(case);
+        let device = support::device(case);
         let (dim, heads, ffn, dropout) = (config.decoder_dim, config.decoder_heads, config.decoder_ffn, config.dropout);
         let sizes = Layer { dim, heads, ffn, dropout, ln_eps: 1e-5 }.sizes();
         let [c4, c3, c2, c1] = config.channels;

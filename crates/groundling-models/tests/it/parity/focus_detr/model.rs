@@ -51,7 +51,7 @@ fn of_detection(one: &Detection) -> (f32, usize, [f64; 4]) {
 fn whole_models() {
     for case in Folder::open("focus_detr").of_kinds(&["model"], 2) {
         let config: Config = case.config();
-        let device = device(case);
+        let device = support::device(case);
         let detector = config.detector();
         let mut model = filled(detector.init(&device).unwrap(), case, &names::all(&detector), names::keys(&detector));
         model.prepare_inference();

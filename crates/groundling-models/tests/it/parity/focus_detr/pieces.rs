@@ -25,7 +25,7 @@ fn deformable_attention() {
     for case in Folder::open("focus_detr").of_kinds(&["deform_attn"], 2) {
         let Piece { embed: width, heads, points, level_sizes, dropout } = case.config();
         assert_eq!(dropout, 0.0);
-        let device = device(case);
+        let device = support::device(case);
         let config = DeformableConfig { width, heads, levels: level_sizes.len(), points };
         let module = support::filled(config.init(&device), case);
         let (query, value) = (tracked::<3>(case, "query", &device), tracked::<3>(case, "value", &device));
@@ -40,7 +40,7 @@ fn deformable_attention() {
         let out = module.forward(query.clone() + position, reference, &values) + identity;
         let mut report = case.report();
         report.check("out", &support::array(out.clone()));
-        if let Some(loss) = probe(case, &[("out", out)]) {
+        if let Some(loss) = support::probe(case, [("out", support::flat(&out))]) {
             let grads = loss.backward();
             report.check("grad_in:query", &support::array(query.grad(&grads).unwrap()));
             report.check("grad_in:value", &support::array(value.grad(&grads).unwrap()));
@@ -155,7 +155,7 @@ fn encoder_layer() {
     for case in Folder::open("focus_detr").of_kinds(&["encoder_layer"], 1) {
         let Piece { dim: width, heads, ffn: feed_forward, points, level_sizes, topk_sa, dropout } = case.config();
         assert_eq!(dropout, 0.0);
-        let device = device(case);
+        let device = support::device(case);
         let config = FocusDetrConfig { width, heads, feed_forward, points, ..FocusDetrConfig::r50() };
         let prefix = case.json["key_prefix"].as_str().unwrap();
         let index: usize = prefix.trim_end_matches('.').rsplit('.').next().unwrap().parse().unwrap();
@@ -183,7 +183,7 @@ fn encoder_layer() {
         report.check("mc_score", &rows);
         report.check("sa_inds", &lists(&fine));
         report.check("out", &support::array(out.clone()));
-        if let Some(loss) = probe(case, &[("out", out)]) {
+        if let Some(loss) = support::probe(case, [("out", support::flat(&out))]) {
             let grads = loss.backward();
             report.check("grad_in:query", &support::array(query.grad(&grads).unwrap()));
             let full = |key: &str| format!("{prefix}{key}");
@@ -224,7 +224,7 @@ fn encoders() {
 fn decoder() {
     for case in Folder::open("focus_detr").of_kinds(&["decoder"], 1) {
         let config: Config = case.config();
-        let device = device(case);
+        let device = support::device(case);
         let model = transformer(case, &config, None, &device);
         let query = tracked::<3>(case, "query", &device);
         assert_eq!(query.dims()[1], config.num_queries + config.num_dn.unwrap());
@@ -258,8 +258,8 @@ fn decoder() {
         }
         let refined = Tensor::<3>::stack::<4>(states.iter().map(|state| state.boxes.clone()).collect::<Vec<_>>(), 0);
         report.check("refs", &support::array(refined));
-        let outputs: Vec<(&str, Tensor<3>)> = outputs.iter().map(|(name, value)| (&name[..], value.clone())).collect();
-        if let Some(loss) = probe(case, &outputs) {
+        let outputs = outputs.iter().map(|(name, value)| (&name[..], support::flat(value)));
+        if let Some(loss) = support::probe(case, outputs) {
             let grads = loss.backward();
             report.check("grad_in:query", &support::array(query.grad(&grads).unwrap()));
             // Heads have one of their names here that the table leaves to the other.

@@ -101,7 +101,7 @@ fn labels_and_their_loss() {
         let images = (0..).take_while(|image| case.has_input(&format!("boxes{image}"))).count();
         let of_image = |image| foreground_labels(&rule, &quads(&case.input(&format!("boxes{image}"))), &level_sizes);
         let labels: Vec<Vec<bool>> = (0..images).map(of_image).collect();
-        let device = device(case);
+        let device = support::device(case);
         let logits = tracked::<3>(case, "logits", &device);
         let losses = select_losses(logits.clone().squeeze_dim(2), &labels, FocalLoss::PUBLISHED);
         let loss = losses.clone().mean();
@@ -111,7 +111,7 @@ fn labels_and_their_loss() {
         report.check("labels", &Array::new([images, tokens], values));
         report.check("select_loss_per_image", &support::array(losses));
         report.check("select_loss", &Array::scalar(support::array(loss.clone()).data[0]));
-        let grads = probe(case, &[("select_loss", loss)]).unwrap().backward();
+        let grads = support::probe(case, [("select_loss", support::flat(&loss))]).unwrap().backward();
         report.check("grad_in:logits", &support::array(logits.grad(&grads).unwrap().squeeze_dim::<2>(2)));
         let mut start = 0;
         for (size, expected) in level_sizes.iter().zip(case.json["expect"]["positives_per_level"].as_array().unwrap()) {
@@ -210,7 +210,7 @@ fn training_step() {
         report.check("weighted_losses", &Array::new([names.len()], weighted));
         report.check("total_loss", &Array::scalar(support::array(losses.total.clone()).data[0]));
 
-        let grads = probe(case, &[("total_loss", losses.total)]).unwrap().backward();
+        let grads = support::probe(case, [("total_loss", support::flat(&losses.total))]).unwrap().backward();
         let found = Found::new(&model, &grads);
         found.check(case, keys, str::to_owned, &mut report);
         let tolerance = expected["gradnorms_rtol"].as_f64().unwrap();

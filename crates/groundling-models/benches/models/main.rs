@@ -1,20 +1,26 @@
-//! ScanFormer: dense against merged, a step of training, and the ViLT encoder of transformers beside ours if there is a Python with it.
+//! Whole models, and the nearest of PyTorch's beside ours if there is a Python with it.
 //!
-//! `cargo bench -p groundling-models --bench scanformer [part of a name]`; with `GROUNDLING_PEER_PYTHON` the other program takes turns
-//! with ours, so that a busy machine slows both. Each figure is the median of the rounds.
+//! `cargo bench -p groundling-models --bench models [part of a name]`; with `GROUNDLING_PEER_PYTHON` the other program takes turns
+//! with ours, so that a busy machine slows both. Each figure is the median of the rounds. What both held at most is of all cases together:
+//! ask for one case to see its own.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod cases;
-// The other program's memory is no question here.
-#[allow(dead_code)]
+mod grounders;
 #[path = "../../../groundling-kernels/benches/kernels/peer.rs"]
 mod peer;
+mod scalablevit;
+mod scanformer;
 
 use std::time::Instant;
 
 /// As in our programs.
 #[global_allocator]
 static MEMORY: groundling_kernels::Recycler = groundling_kernels::Recycler::new(1 << 30);
+
+/// A piece of work that can be repeated.
+type Work = Box<dyn FnMut()>;
+/// Its name and what prepares it. Cases of a group take turns.
+type Case = (&'static str, Box<dyn Fn() -> Work>);
 
 const ROUNDS: usize = 9;
 /// Threads that wait for more work turn in circles for some milliseconds before they sleep, in both programs.
@@ -24,7 +30,8 @@ fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let mut peer = peer::Peer::start();
     println!("{:<34} {:>11} {:>11} {:>7}", "case", "ours", "PyTorch", "ratio");
-    for group in cases::groups() {
+    let groups = [scanformer::groups(), grounders::groups(), scalablevit::groups()];
+    for group in groups.into_iter().flatten() {
         let wanted = |name: &str| filter.is_empty() || filter.iter().any(|part| name.contains(part.as_str()));
         let mut works: Vec<_> =
             group.into_iter().filter(|(name, _)| wanted(name)).map(|(name, make)| (name, make())).collect();
@@ -54,6 +61,19 @@ fn main() {
             }
         }
     }
+    let theirs = peer.as_mut().and_then(peer::Peer::peak);
+    for (program, bytes) in [("ours", peak()), ("PyTorch", theirs)] {
+        if let Some(bytes) = bytes {
+            println!("at most in memory, {program}: {:.0} MB", bytes / 1e6);
+        }
+    }
+}
+
+/// Bytes that this process ever had resident.
+fn peak() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<f64>().ok().map(|kilobytes| kilobytes * 1024.0)
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

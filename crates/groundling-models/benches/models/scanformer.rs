@@ -1,4 +1,4 @@
-//! What is timed. Cases of a group take turns.
+//! ScanFormer: dense against merged, and a step of training.
 
 use std::rc::Rc;
 
@@ -8,9 +8,7 @@ use groundling_models::contract::{Batch, GroundOptions, SampleTruth, System};
 use groundling_models::scanformer::{Criterion, LevelLoad, ScanFormer, ScanFormerConfig};
 use groundling_nn::layers::PrepareInference;
 
-/// A piece of work that can be repeated.
-pub(crate) type Work = Box<dyn FnMut()>;
-type Case = (&'static str, Box<dyn Fn() -> Work>);
+use crate::{Case, Work};
 
 pub(crate) fn groups() -> Vec<Vec<Case>> {
     vec![

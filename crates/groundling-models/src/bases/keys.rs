@@ -1,0 +1,58 @@
+//! Key tables that the grounders share.
+
+use groundling_nn::bert::KEYS_WITHOUT_POOLER;
+use groundling_nn::checkpoint::{Rule, absent, ignore, rename, within};
+use groundling_nn::resnet::BACKBONE_KEYS;
+use groundling_nn::transformer::KEYS as PACKED;
+
+use crate::contract::Layout;
+
+/// Names of the visual branch of TransVG and VLTVG as DETR has them; packed attention is left to the table that this one is in.
+pub(crate) const DETR_VISUAL_KEYS: &[Rule] = &[
+    rename(r"^backbone\.0\.body\.", "visual.backbone."),
+    rename(r"^input_proj\.", "visual.input_proj."),
+    rename(r"^transformer\.encoder\.", "visual.encoder."),
+    within("visual.backbone.", BACKBONE_KEYS),
+];
+
+/// Names of what follows the visual branch in the checkpoints of TransVG's and QRNet's authors.
+pub(crate) const FUSION_KEYS: &[Rule] = &[
+    rename(r"^textmodel\.", "text."),
+    rename(r"^text\.bert\.", "text."),
+    rename(r"^vl_pos_embed\.weight$", "fusion.position"),
+    rename(r"^reg_token\.weight$", "fusion.reg_token"),
+    rename(r"^vl_transformer\.encoder\.", "fusion.encoder."),
+    rename(r"^bbox_embed\.", "fusion.bbox."),
+    within("text.", KEYS_WITHOUT_POOLER),
+    within("", PACKED),
+];
+
+/// Names of DETR's checkpoints, for the visual branch of TransVG and VLTVG.
+const DETR_KEYS: &[Rule] = &[
+    absent(r"^(text|fusion|decoder|bbox)\.", "DETR has no phrases"),
+    absent(r"^(text_proj|visu_proj)\.", "DETR has no phrases"),
+    ignore(r"^transformer\.decoder\.", "the decoder for object queries"),
+    ignore(r"^(query_embed|class_embed|bbox_embed)\.", "heads for object detection"),
+    within("", DETR_VISUAL_KEYS),
+    within("", PACKED),
+];
+
+/// Names of BERT's checkpoints, for the phrase encoder.
+const BERT_KEYS: &[Rule] = &[
+    absent(r"^(visual|fusion|decoder|bbox)\.", "BERT has no pictures"),
+    absent(r"^(text_proj|visu_proj)\.", "BERT has no pictures"),
+    absent(r"^scale_embed$", "BERT has no pictures"),
+    ignore(r"^cls\.", "heads of the pre-training tasks"),
+    rename(r"^(bert\.)?", "text."),
+    within("text.", KEYS_WITHOUT_POOLER),
+];
+
+/// What training starts from: DETR's visual branch.
+pub(crate) fn detr_layout() -> Layout {
+    Layout::new("detr", "DETR's, for the visual branch: what training starts from", "transformer.", DETR_KEYS)
+}
+
+/// What training starts from: BERT's phrase encoder.
+pub(crate) fn bert_layout() -> Layout {
+    Layout::new("bert", "BERT's, for the phrase encoder: what training starts from", "bert.", BERT_KEYS)
+}

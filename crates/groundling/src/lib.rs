@@ -45,6 +45,7 @@ mod builtin;
 pub mod bundle;
 mod cache;
 pub mod convert;
+mod deduce;
 pub mod detector;
 pub mod device;
 mod engine;

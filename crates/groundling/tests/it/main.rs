@@ -3,6 +3,7 @@
 
 mod attention;
 mod bundles;
+mod convert;
 mod detector;
 mod dmmi;
 mod fake;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use groundling::{Bundle, BundleLimits, Description};
-use groundling_models::contract::System;
+use groundling_models::contract::Trainable;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_nn::checkpoint::{Precision, initialise};
 use groundling_testkit::{fixtures, scratch};

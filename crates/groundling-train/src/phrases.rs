@@ -99,6 +99,11 @@ impl<S: System + 'static> Task for Phrases<S> {
         self.sources.iter().map(|source| source.after_stages().skipped().len()).sum()
     }
 
+    fn data_hash(&self, source: usize) -> Result<Option<String>, BatchError> {
+        let source = &self.sources[source];
+        hash_of(&source.name, source.after_stages())
+    }
+
     fn samples(&self, turns: &[Turn]) -> Result<Vec<HostSample>, BatchError> {
         // The picture of the sample before: samples that share one are next to each other.
         let mut last: Option<((usize, usize), Picture)> = None;
@@ -198,6 +203,12 @@ impl Source {
         }
         Err(BatchError::Nothing { source_name: self.name.clone(), wanted: WANTED })
     }
+}
+
+/// The hash of a source's first pictures.
+pub(crate) fn hash_of(name: &str, examples: &Examples) -> Result<Option<String>, BatchError> {
+    let wrong = |error| BatchError::Examples { source_name: name.to_owned(), error: Box::new(error) };
+    groundling::hash::of_examples(examples).map(Some).map_err(wrong)
 }
 
 /// Opens a source by its name.

@@ -58,6 +58,15 @@ pub trait Task: Debug + Send + Sync + Sized + 'static {
     /// Samples that were left out because something is wrong with them, over all sources.
     fn skipped(&self) -> usize;
 
+    /// What names the content of a source, by its place in the recipe; `None` where the task has no such name.
+    ///
+    /// # Errors
+    /// If a picture cannot be read.
+    fn data_hash(&self, source: usize) -> Result<Option<String>, BatchError> {
+        let _ = source;
+        Ok(None)
+    }
+
     /// Names of the classes that the model tells apart, in the order of its outputs; empty for models without classes.
     fn classes(&self) -> &[String] {
         &[]

@@ -80,7 +80,7 @@ pub struct TrainingData {
     /// Seed of the world, for generated data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// SHA-256 over what was read, or over samples of it as the recipe says.
+    /// SHA-256 over a part of it ([`hash::of_examples`](crate::hash::of_examples)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }

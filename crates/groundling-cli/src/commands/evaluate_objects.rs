@@ -12,7 +12,7 @@ use groundling_eval::Protocol;
 use groundling_eval::coco::{IouKind, STAT_NAMES};
 use groundling_train::objects::{ObjectFigures, ObjectScorer};
 use groundling_viz::chart::{Chart, Marker, Plot, Series, Spread, XyPlot};
-use groundling_viz::{write_atomically, write_png};
+use groundling_viz::write_atomically;
 use serde::Serialize;
 
 use super::charts;

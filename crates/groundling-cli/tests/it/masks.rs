@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use groundling::{Bundle, BundleLimits, Description};
-use groundling_models::contract::System;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_nn::checkpoint::{Precision, initialise};
 use groundling_testkit::{fixtures, scratch};
@@ -22,7 +21,7 @@ fn weights() -> &'static Path {
 fn write_weights(folder: &Path) -> PathBuf {
     let device = Device::flex();
     device.seed(5);
-    let model = Dmmi::init(&DmmiConfig::tiny(), &device).unwrap();
+    let model = Dmmi::new(&DmmiConfig::tiny(), &device).unwrap();
     initialise(&model);
     let description = Description { name: "tiny-masks".into(), preset: "tiny".into(), ..Description::default() };
     Bundle::write(folder, &model, &description, Precision::F32).unwrap();

@@ -1,5 +1,6 @@
 //! Arguments as they are typed.
 
+mod analyze;
 mod detect;
 mod model;
 pub(crate) mod train;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use analyze::{Analyze, AnalyzeAttention};
 pub(crate) use detect::Detect;
 pub(crate) use model::{Bench, Calibrate, Convert, Doctor, Ground, HowFlags, ModelFlags, Models, PrecisionName};
 
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Fit from which score on a model says that nothing fits, and store that beside its weights.
     Calibrate(Calibrate),
+    /// Look into what a model does on data.
+    #[command(subcommand)]
+    Analyze(Analyze),
     /// List the models this version knows and the weights that are there.
     Models(Models),
     /// Turn a checkpoint of another program into a folder of weights.

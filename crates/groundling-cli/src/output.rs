@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use crate::commands::NothingError;
 use crate::flags::Format;
 
 /// Writes a line to stdout.
@@ -94,6 +95,9 @@ fn typed_hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<CheckpointError>() {
         return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<NothingError>() {
+        return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<DeviceError>() {
         return Some(error.hint());

@@ -44,10 +44,12 @@
 //! | [`bootstrap`] | intervals and paired differences |
 //! | [`breakdown`] | groups of samples by phrase, size and number of targets |
 //! | [`correlation`] | Spearman's rho |
+//! | [`attention`] | whether attention lies where answers do |
 //! | [`figures`] | [`RatioFigure`], what intervals are made of |
 //!
 //! No figure is ever NaN: what is not defined is `None`, and "not available" in print.
 
+pub mod attention;
 pub mod bootstrap;
 pub mod breakdown;
 pub mod calibration;

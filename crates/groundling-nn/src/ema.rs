@@ -54,6 +54,11 @@ impl<M: Module> Ema<M> {
         &self.module
     }
 
+    /// How fast it follows.
+    pub fn decay(&self) -> Decay {
+        self.decay
+    }
+
     /// How many updates there were.
     pub fn updates(&self) -> u64 {
         self.updates

@@ -13,6 +13,7 @@
 //! | [`batches`], [`order`] | what the model is shown, as a pure function of the recipe and the step |
 //! | [`phrases`], [`sample`] | the task of systems: a picture, a phrase and what it refers to |
 //! | [`objects`] | the task of detectors: a picture and all objects of known classes |
+//! | [`attention`] | phrases with losses on attention: AttBalance |
 //! | [`optimizer`], [`schedule`] | AdamW and Muon on the host, learning rates |
 //! | [`evaluate`](mod@evaluate) | figures through the inference path |
 //! | [`state`] | everything needed to go on, in one file that is replaced at once |
@@ -20,6 +21,7 @@
 //! | [`log`] | JSON lines |
 //! | [`usage`] | processor time and memory of this process |
 
+pub mod attention;
 pub mod batches;
 pub mod evaluate;
 pub mod log;

@@ -30,6 +30,9 @@ pub struct StepLine {
     pub waiting: f64,
     /// Samples so far.
     pub samples: u64,
+    /// Steps left out so far because something was not finite, where a recipe allows that.
+    #[serde(default)]
+    pub left_out: u64,
     /// Seconds of wall clock so far, over all parts of the run.
     pub wall_secs: f64,
     /// Seconds of processor time so far, all threads, over all parts of the run.

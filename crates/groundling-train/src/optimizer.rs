@@ -37,6 +37,7 @@ struct Slot {
     decays: bool,
     /// Whether Muon moves it.
     muon: bool,
+    group: ParameterGroup,
     factor: f64,
     moments: Option<Moments>,
 }
@@ -69,6 +70,7 @@ impl Optimizer {
             decays: decays(&info.name, info.shape.len()),
             muon: settings.muon.as_ref().is_some_and(|muon| muon.moves(&info.name, info.shape.len())),
             factor: factor(settings.factors, group(&info.name)),
+            group: group(&info.name),
             name: info.name,
             moments: None,
         };
@@ -95,6 +97,12 @@ impl Optimizer {
         self.steps = steps;
         self.slots.iter_mut().for_each(|slot| slot.moments = moments(&slot.name));
         self
+    }
+
+    /// Takes the gradients of a group away: its parameters stand still, and their moments too.
+    pub fn hold(&self, gradients: &mut HostGradients, group: ParameterGroup) {
+        let held = self.slots.iter().zip(&mut gradients.values).filter(|(slot, _)| slot.group == group);
+        held.for_each(|(_, gradient)| *gradient = None);
     }
 
     /// Moves the parameters by one step at the rate `lr`.

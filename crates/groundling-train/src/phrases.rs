@@ -80,6 +80,7 @@ impl<S: System + 'static> Task for Phrases<S> {
     type Sample = HostSample;
     type Validation = Examples;
     type Figures = Evaluation;
+    type Companion = ();
     const WANTED: &'static str = WANTED;
 
     fn open(recipe: &RecipeOf<Self>, config: &ConfigOf<Self>) -> Result<Self, BatchError> {
@@ -118,11 +119,14 @@ impl<S: System + 'static> Task for Phrases<S> {
         &sample.id
     }
 
+    fn companion(&self, _: &Self::Model) {}
+
     fn losses(
         &self,
         model: &S,
         samples: &[HostSample],
         criterion: &CriterionOf<Self>,
+        (): &mut (),
         device: &Device,
     ) -> Result<Losses, LossError> {
         let (batch, truths) = to_device(samples, self.input.side as usize, device);

@@ -48,6 +48,9 @@ pub struct Progress {
     pub cpu_secs: f64,
     /// Samples trained on.
     pub samples: u64,
+    /// Steps that were left out because something was not finite.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -154,6 +157,19 @@ impl State {
             Some(stored.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
         };
         Some(Moments { first: part("first")?, second: part("second")? })
+    }
+
+    /// Adds numbers, to the bit.
+    pub fn put_numbers(&mut self, name: &str, numbers: &[f64]) {
+        let bytes = numbers.iter().flat_map(|number| number.to_bits().to_le_bytes()).collect();
+        self.tensors.insert(name.to_owned(), Stored { kind: Kind::Int, shape: vec![numbers.len()], bytes });
+    }
+
+    /// Numbers that were added, if there are any of this name.
+    pub fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+        let stored = self.tensors.get(name)?;
+        let number = |bytes: &[u8]| Some(f64::from_bits(u64::from_le_bytes(bytes.try_into().ok()?)));
+        stored.bytes.chunks(8).map(number).collect()
     }
 
     /// Writes the state; the file that was there is replaced at once or not at all.

@@ -15,6 +15,7 @@ use crate::batches::{BatchError, Turn};
 use crate::evaluate::EvaluationError;
 use crate::order::Pictures;
 use crate::recipe::{Recipe, ValidationSection};
+use crate::state::{State, StateError};
 
 /// The configuration of a task's model.
 pub type ConfigOf<T> = <<T as Task>::Model as Trainable>::Config;
@@ -33,8 +34,17 @@ pub trait Task: Debug + Send + Sync + Sized + 'static {
     type Validation;
     /// What an evaluation finds.
     type Figures: Figures;
+    /// What training keeps beside the model; `()` for nothing.
+    type Companion: Companion<Self::Model>;
     /// What a source must have to be trained on, for the message that it has none.
     const WANTED: &'static str;
+    /// Whether it reads the section `[attbalance]` of a recipe.
+    const SUPERVISES_ATTENTION: bool = false;
+
+    /// Writes into a recipe what it leaves to the model, so that the recipe of a run says everything.
+    fn resolve(recipe: &mut RecipeOf<Self>, config: &ConfigOf<Self>) {
+        let _ = (recipe, config);
+    }
 
     /// Opens the sources of a recipe.
     ///
@@ -62,6 +72,9 @@ pub trait Task: Debug + Send + Sync + Sized + 'static {
     /// What names a sample in messages.
     fn id(sample: &Self::Sample) -> &str;
 
+    /// What is kept beside a model before its first step.
+    fn companion(&self, model: &Self::Model) -> Self::Companion;
+
     /// Losses of samples; `device` is that of the model.
     ///
     /// # Errors
@@ -71,8 +84,14 @@ pub trait Task: Debug + Send + Sync + Sized + 'static {
         model: &Self::Model,
         samples: &[Self::Sample],
         criterion: &CriterionOf<Self>,
+        companion: &mut Self::Companion,
         device: &Device,
     ) -> Result<Losses, LossError>;
+
+    /// Whether a step whose loss or gradient is not finite is left out and counted, rather than an error.
+    fn skips_non_finite(&self) -> bool {
+        false
+    }
 
     /// Opens the source to evaluate on.
     ///
@@ -95,6 +114,36 @@ pub trait Task: Debug + Send + Sync + Sized + 'static {
     /// Whether a term of the losses is worth a curve of its own.
     fn is_main_term(name: &str) -> bool;
 }
+
+/// What training keeps beside a model, its optimiser and its average: a teacher, figures of the steps before. It is part of the state of a
+/// run.
+pub trait Companion<M>: Debug + Clone {
+    /// Weights of the model that it holds.
+    fn copies(&self) -> u64 {
+        0
+    }
+
+    /// Follows the model after a step of the optimiser.
+    fn update(&mut self, model: &M) {
+        let _ = model;
+    }
+
+    /// Adds itself to a state.
+    fn save(&self, state: &mut State) {
+        let _ = state;
+    }
+
+    /// Goes on with what was saved. What follows is equal, bit for bit, to what would have followed without saving.
+    ///
+    /// # Errors
+    /// If the state lacks a part, or has it in another shape.
+    fn resume(self, state: &State) -> Result<Self, StateError> {
+        let _ = state;
+        Ok(self)
+    }
+}
+
+impl<M> Companion<M> for () {}
 
 /// What an evaluation finds; its fields stand in the log.
 pub trait Figures: Debug + Clone + PartialEq + Serialize {

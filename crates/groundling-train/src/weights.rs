@@ -72,13 +72,13 @@ pub struct About {
     pub data: Vec<(String, Option<u64>)>,
 }
 
-/// Writes a weights folder: the weights as they are used, without what only training needs, their configuration and the recipe.
+/// Writes a weights folder: a model as [`Trainable::for_release`] gives it, its configuration and the recipe.
 ///
 /// # Errors
 /// If the folder cannot be written, or the disk is full. A model that was there is then still there.
 pub fn write_folder<S: Trainable>(
     folder: &Path,
-    model: S,
+    model: &S,
     about: &About,
     precision: Precision,
 ) -> Result<(), WeightsError> {
@@ -98,6 +98,6 @@ pub fn write_folder<S: Trainable>(
         recipe: Some(about.recipe.clone()),
         card: None,
     };
-    Bundle::write(folder, &model.for_release(), &description, precision)?;
+    Bundle::write(folder, model, &description, precision)?;
     Ok(())
 }

@@ -83,7 +83,7 @@ impl LevelSheet {
     /// # Errors
     /// [`LevelError`] if a level has no patches or the page would be too large.
     pub fn draw(&self, image: &RgbImage) -> Result<RgbImage, LevelError> {
-        let frame = Frame::of(self);
+        let frame = Frame::of(self.canvas, self.content);
         for (level, view) in self.levels.iter().enumerate() {
             let (most, grid, side) = (self.canvas.long_side() as usize, view.grid, view.side);
             if !(1..=most).contains(&grid) || !(1..=most).contains(&side) {
@@ -181,7 +181,7 @@ fn mark(bbox: BoxXyxy<Pixels>, color: Color, label: String) -> Mark {
 }
 
 /// The canvas enlarged by a whole number, so that patches begin on whole pixels.
-struct Frame {
+pub(crate) struct Frame {
     scale: u32,
     /// Width and height of the enlarged canvas.
     canvas: (u32, u32),
@@ -197,9 +197,9 @@ impl Frame {
     /// Beyond it a canvas is shown as it is.
     const MOST: u32 = 4096;
 
-    fn of(sheet: &LevelSheet) -> Self {
-        let ContentRect { top, left, height, width } = sheet.content;
-        let (rows, columns) = (sheet.canvas.height().min(Self::MOST), sheet.canvas.width().min(Self::MOST));
+    pub(crate) fn of(canvas: ImageSize, content: ContentRect) -> Self {
+        let ContentRect { top, left, height, width } = content;
+        let (rows, columns) = (canvas.height().min(Self::MOST), canvas.width().min(Self::MOST));
         let (height, width) = (height.clamp(1, rows), width.clamp(1, columns));
         let (top, left) = (top.min(rows - height), left.min(columns - width));
         let scale = ((Self::PANEL + rows.max(columns) / 2) / rows.max(columns)).max(1);
@@ -216,7 +216,7 @@ impl Frame {
     }
 
     /// The picture in its place on the enlarged canvas.
-    fn plain(&self, image: &RgbImage) -> RgbImage {
+    pub(crate) fn plain(&self, image: &RgbImage) -> RgbImage {
         self.placed(&stretched(image, self.shown.0, self.shown.1))
     }
 
@@ -237,7 +237,7 @@ impl Frame {
         canvas
     }
 
-    fn cut(&self, canvas: &RgbImage) -> RgbImage {
+    pub(crate) fn cut(&self, canvas: &RgbImage) -> RgbImage {
         imageops::crop_imm(canvas, self.corner.0, self.corner.1, self.shown.0, self.shown.1).to_image()
     }
 
@@ -311,7 +311,7 @@ mod tests {
         // One bright column in every sixteenth place: blurred on level 0, sharp on level 1.
         let image = RgbImage::from_fn(128, 64, |x, _| image::Rgb([if x % 16 < 2 { 255 } else { 100 }; 3]));
         let sheet = sheet();
-        let frame = Frame::of(&sheet);
+        let frame = Frame::of(sheet.canvas, sheet.content);
         assert_eq!((frame.canvas, frame.shown), ((448, 448), (448, 224)));
         let seen: Vec<RgbImage> = [32, 64].map(|side| frame.as_seen(&image, side)).into();
         let contrast = |image: &RgbImage, from: u32| {

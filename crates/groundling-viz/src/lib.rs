@@ -35,15 +35,18 @@
 //! | [`grounding`] | [`draw_prediction`], [`draw_truth`], [`draw_comparison`]; [`Overlay`] for other combinations |
 //! | [`patches`] | [`Patches`]: which patches a model reads, with their values |
 //! | [`levels`] | [`LevelSheet`]: what a model that reads from coarse to fine has looked at |
+//! | [`attention`] | [`draw_attention`]: attention over pictures, with truth and answer |
 //! | [`heat`] | [`draw_heat`]: values on a [`Grid`] over a picture, with a colour bar |
 //! | [`sheet`] | [`Sheet`]: many pictures with captions on one page |
 //! | [`chart`] | [`Chart`]: lines, scatter, bars, reliability; as SVG and as PNG |
+//! | [`page`] | [`Page`]: reports as one HTML file |
 //! | [`png`] | [`encode_png`], [`write_png`], [`write_atomically`] |
 //! | [`painter`] | [`Painter`]: rectangles, lines, polygons, discs, text |
 //! | [`masks`] | masks on a [`Painter`] |
 //! | [`font`] | measuring, cutting and wrapping text |
 //! | [`color`], [`colormap`], [`theme`] | colours that everybody can tell apart |
 
+pub mod attention;
 pub mod chart;
 pub mod color;
 pub mod colormap;
@@ -54,6 +57,7 @@ pub mod heat;
 mod labels;
 pub mod levels;
 pub mod masks;
+pub mod page;
 pub mod painter;
 pub mod patches;
 pub mod png;
@@ -61,6 +65,7 @@ mod raster;
 pub mod sheet;
 pub mod theme;
 
+pub use attention::{AttentionRow, AttentionView, draw_attention};
 pub use chart::{
     AxisScale, BarPlot, BarSeries, Chart, Marker, Plot, ReliabilityBin, ReliabilityPlot, Series, Spread, XyPlot,
 };
@@ -71,6 +76,7 @@ pub use grounding::{Mark, Overlay, Style, draw_comparison, draw_prediction, draw
 pub use heat::{HeatStyle, ValueRange, draw_heat};
 pub use levels::{LevelError, LevelSheet, LevelView};
 pub use masks::MaskStyle;
+pub use page::Page;
 pub use painter::{Painter, Stroke, TextStyle};
 pub use patches::{PatchStyle, Patches};
 pub use png::{WriteError, encode_png, write_atomically, write_png};

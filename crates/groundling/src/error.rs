@@ -55,6 +55,12 @@ pub enum GroundError {
         /// What the picture fills.
         filled: ImageSize,
     },
+    /// The model has no token whose attention could be shown, or none was asked for.
+    #[error("{model} gives no attention of a token that answers")]
+    NoAttention {
+        /// Name of the model.
+        model: String,
+    },
     /// A session of another grounder was given.
     #[error("picture {position} was opened by another grounder")]
     ForeignSession {
@@ -77,6 +83,7 @@ impl GroundError {
             }
             Self::Image(ImageError::IsFolder { .. }) => "name a file inside the folder",
             Self::Options(OptionError::Budget { .. }) => "raise the budget, or ask for an earlier level",
+            Self::NoAttention { .. } => "TransVG, VLTVG, QRNet and ScanFormer have one; DMMI answers with every pixel",
             Self::NotFinite { .. } => "the weights may be damaged: `groundling doctor` compares them with their hash",
             _ => return None,
         };

@@ -7,7 +7,7 @@ use groundling_core::{ImageSize, ModelIdentity, Phrase, PhraseLimits, Placement,
 use groundling_data::image::decode::{ExifOrientation, ImageLimits};
 use groundling_data::image::preprocess::Preprocessor;
 use groundling_data::text::wordpiece::{Encoded, Truncation, WordPiece};
-use groundling_models::contract::{GroundOptions, Grounded, InputSpec, System};
+use groundling_models::contract::{GroundOptions, Grounded, InputSpec, System, Trace};
 use rayon::prelude::*;
 
 use crate::bundle::CalibrationRecord;
@@ -81,7 +81,7 @@ pub struct Options {
     pub level: Option<usize>,
     /// Most floating-point operations for this pair, in units of 10^9, a multiply-add being two; less is read to stay below.
     pub budget_gflops: Option<f64>,
-    /// Also return attention in [`Explain`].
+    /// Also return attention, in [`Explain`] or [`Answer::trace`].
     pub attention: bool,
     /// Compute what was left out once instead of once a place. `false` is slower and answers the same: for measurements.
     pub merge: bool,
@@ -125,6 +125,8 @@ pub struct Answer {
     pub dense_flops: u64,
     /// What was read.
     pub explain: Explain,
+    /// If asked for, what the token that answers attended to, from systems that look at everything; [`Answer::attention`] has it as maps.
+    pub trace: Option<Trace>,
 }
 
 /// A picture and what is asked about it.
@@ -405,7 +407,8 @@ impl Session {
             model: self.grounder.shared.identity.clone(),
         };
         let explain = Explain::new(placement, answer.levels);
-        Ok(Answer { prediction, flops: answer.flops, dense_flops: answer.dense_flops, explain })
+        let Grounded { flops, dense_flops, trace, .. } = answer;
+        Ok(Answer { prediction, flops, dense_flops, explain, trace })
     }
 }
 

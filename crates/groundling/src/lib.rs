@@ -33,6 +33,7 @@
 //! | [`Grounder`] | a model that is ready: opens pictures, keeps phrases |
 //! | [`Session`] | a picture that was read: answers phrases |
 //! | [`Options`], [`Answer`], [`Explain`] | how to answer, what it took, what was looked at |
+//! | [`attention`] | where the tokens that answer looked |
 //! | [`Bundle`] | a folder of weights: opened, verified, written |
 //! | [`convert`] | checkpoints of other programs as models of ours |
 //! | [`DeviceChoice`] | where a model runs: the one place that chooses |
@@ -40,10 +41,12 @@
 //! | [`instances`] | what a model says about pixels as masks of the original picture |
 //! | [`hash`] | names by content |
 
+pub mod attention;
 mod builtin;
 pub mod bundle;
 mod cache;
 pub mod convert;
+mod deduce;
 pub mod detector;
 pub mod device;
 mod engine;

@@ -14,6 +14,7 @@ use groundling_nn::checkpoint::{Checkpoint, Precision, Report, initialise};
 use serde_json::Value;
 
 use crate::convert::{Conversion, ConvertError};
+pub use crate::deduce::deduced;
 use crate::{Bundle, BundleError, Description, DeviceChoice, GroundError, Grounder, Settings};
 
 /// The systems of this version that ground phrases, by name.

@@ -48,7 +48,9 @@ struct Shape {
 }
 
 pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
-    let config = config(flags)?;
+    if !systems::all_names().contains(&flags.system.as_str()) {
+        bail!("there is no system {:?}; this version has {}", flags.system, systems::all_names().join(", "));
+    }
     let take = match flags.take.as_str() {
         "auto" => Weights::Auto,
         "ema" => Weights::Ema,
@@ -56,6 +58,7 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
         name => Weights::Named(name.to_owned()),
     };
     let checkpoint = Checkpoint::open_weights(&flags.checkpoint, &take, &Limits::default())?;
+    let (preset, config) = config(flags, &checkpoint)?;
     let layout = (flags.layout != "auto").then_some(flags.layout.as_str());
     let import = Import { system: &flags.system, config: &config, checkpoint: &checkpoint, layout, seed: flags.seed };
     let imported = match &flags.out {
@@ -68,7 +71,7 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
             };
             import.write(
                 folder,
-                &Description { classes: classes(flags, &config)?, ..description(flags, &name) },
+                &Description { classes: classes(flags, &config)?, ..description(flags, &name, &preset) },
                 precision,
             )?
         }
@@ -79,19 +82,26 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
     Ok(if fits { Outcome::Done } else { Outcome::Negative })
 }
 
-fn config(flags: &Convert) -> anyhow::Result<Value> {
-    if !systems::all_names().contains(&flags.system.as_str()) {
-        bail!("there is no system {:?}; this version has {}", flags.system, systems::all_names().join(", "));
-    }
+/// The name of the preset, empty where there is none, and the configuration.
+fn config(flags: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<(String, Value)> {
     if let Some(file) = &flags.config {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;
         let mut value: Value = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
         // A whole config.json is as good as its part.
-        return Ok(if value["config"].is_object() { value["config"].take() } else { value });
+        let config = if value["config"].is_object() { value["config"].take() } else { value };
+        return Ok((String::new(), config));
     }
-    let preset = flags.preset.as_deref().unwrap_or_default();
-    systems::preset(&flags.system, preset)
-        .with_context(|| format!("there is no preset {preset:?} of {}; `groundling models` lists them", flags.system))
+    let Some(preset) = &flags.preset else {
+        let (preset, config) = systems::deduced(&flags.system, checkpoint).with_context(|| {
+            let file = flags.checkpoint.display();
+            format!("{file}: its names do not tell the sizes of a {}; say them with --preset or --config", flags.system)
+        })?;
+        return Ok((preset.to_owned(), config));
+    };
+    let config = systems::preset(&flags.system, preset).with_context(|| {
+        format!("there is no preset {preset:?} of {}; `groundling models` lists them", flags.system)
+    })?;
+    Ok((preset.clone(), config))
 }
 
 /// Names of a detector's classes: those of a file, or COCO's where there are as many; none for other systems.
@@ -114,7 +124,7 @@ fn classes(flags: &Convert, config: &Value) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn description(flags: &Convert, name: &str) -> Description {
+fn description(flags: &Convert, name: &str, preset: &str) -> Description {
     let source = flags.checkpoint.file_name().unwrap_or_default().to_string_lossy();
     let card = format!(
         "# {name}\n\nConverted from `{source}` by `groundling convert` ({}, seed {} for the parts that it lacks). These parts are not \
@@ -123,7 +133,7 @@ fn description(flags: &Convert, name: &str) -> Description {
     );
     Description {
         name: name.to_owned(),
-        preset: flags.preset.clone().unwrap_or_default(),
+        preset: preset.to_owned(),
         licence: flags.licence.clone(),
         card: Some(card),
         ..Description::default()

@@ -1,5 +1,6 @@
 //! What the commands do. Each takes its arguments as typed, turns them into what the libraries need, and prints a result.
 
+mod analyze;
 mod bench;
 mod calibrate;
 mod charts;
@@ -18,6 +19,8 @@ mod usual;
 
 use clap::CommandFactory;
 
+pub(crate) use analyze::NothingError;
+
 use crate::Outcome;
 use crate::flags::{Command, Data, Flags, Format};
 
@@ -32,6 +35,7 @@ pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
         Command::Data(Data::Truth(truth)) => data::truth(&truth, flags.quiet),
         Command::Eval(eval) => eval::run(&eval, format, flags.quiet),
         Command::Calibrate(calibrate) => calibrate::run(&calibrate, format, flags.quiet),
+        Command::Analyze(analyze) => analyze::run(&analyze, format, flags.quiet),
         Command::Models(models) => models::run(&models, format),
         Command::Convert(convert) => convert::run(&convert, format),
         Command::Bench(bench) => bench::run(&bench, format),

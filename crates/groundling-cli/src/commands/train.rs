@@ -11,6 +11,7 @@ use groundling_models::qrnet::{QrNet, QrNetConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
 use groundling_models::vltvg::{Vltvg, VltvgConfig};
+use groundling_train::attention::Supervised;
 use groundling_train::log::{EvaluationLine, LOG_FILE, read_lines};
 use groundling_train::objects::Objects;
 use groundling_train::phrases::Phrases;
@@ -51,9 +52,9 @@ pub(crate) fn run(flags: &Train, format: Format, quiet: bool) -> anyhow::Result<
     match system_of(&text, &file)?.as_str() {
         ScanFormer::NAME => run_task::<Phrases<ScanFormer>>(flags, &text, ScanFormerConfig::preset, format, quiet),
         Dmmi::NAME => run_task::<Phrases<Dmmi>>(flags, &text, DmmiConfig::preset, format, quiet),
-        TransVg::NAME => run_task::<Phrases<TransVg>>(flags, &text, TransVgConfig::preset, format, quiet),
-        Vltvg::NAME => run_task::<Phrases<Vltvg>>(flags, &text, VltvgConfig::preset, format, quiet),
-        QrNet::NAME => run_task::<Phrases<QrNet>>(flags, &text, QrNetConfig::preset, format, quiet),
+        TransVg::NAME => run_task::<Supervised<TransVg>>(flags, &text, TransVgConfig::preset, format, quiet),
+        Vltvg::NAME => run_task::<Supervised<Vltvg>>(flags, &text, VltvgConfig::preset, format, quiet),
+        QrNet::NAME => run_task::<Supervised<QrNet>>(flags, &text, QrNetConfig::preset, format, quiet),
         FocusDetr::NAME => run_task::<Objects>(flags, &text, FocusDetrConfig::preset, format, quiet),
         found => bail!("{file}: there is no system {found:?}, expected one of {:?}", systems::all_names()),
     }

@@ -75,15 +75,16 @@ pub(crate) struct Ground {
 #[command(after_help = "\
 Examples:
   groundling convert vilt.ckpt --system scanformer --preset vilt_b -o weights/from-vilt
-  groundling convert pytorch_model.bin --system scanformer --preset vilt_b_hf --layout hf --dry-run")]
+  groundling convert pytorch_model.bin --system scanformer --preset vilt_b_hf --layout hf --dry-run
+  groundling convert TransVG_R50_unc.pth --system transvg -o weights/transvg-r50")]
 pub(crate) struct Convert {
     /// The checkpoint: safetensors, or anything that `torch.save` wrote.
     pub(crate) checkpoint: PathBuf,
     /// The system it becomes.
     #[arg(long)]
     pub(crate) system: String,
-    /// Sizes of the model by name, see `groundling models`.
-    #[arg(long, required_unless_present = "config")]
+    /// Sizes of the model by name, see `groundling models`. Checkpoints of the authors of TransVG, VLTVG and QRNet tell theirs.
+    #[arg(long)]
     pub(crate) preset: Option<String>,
     /// Sizes of the model from a JSON file (the `config` of a config.json).
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]

@@ -5,9 +5,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
-use groundling_models::contract::System;
+use groundling_models::contract::{ConfigError, Trainable};
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
+use groundling_models::qrnet::{QrNet, QrNetConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
+use groundling_models::transvg::{TransVg, TransVgConfig};
+use groundling_models::vltvg::{Vltvg, VltvgConfig};
 use groundling_testkit::scratch;
 use groundling_train::recipe::Recipe;
 
@@ -116,9 +119,13 @@ fn mistakes_end_with_code_2_and_a_place() {
     );
 }
 
-/// Reads the recipes of a system and checks what they resolve to.
-fn recipes<S: System>(preset: impl Fn(&str) -> Option<S::Config>) -> usize {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(S::NAME);
+/// Reads every recipe of a system: header, keys, presets, sources, layouts of the checkpoints to start from.
+fn recipes_of<M: Trainable>(
+    expected: usize,
+    preset: impl Fn(&str) -> Option<M::Config>,
+    check: impl Fn(&M::Config, &M::Criterion) -> Result<(), ConfigError>,
+) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(M::NAME);
     let mut found = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -126,21 +133,25 @@ fn recipes<S: System>(preset: impl Fn(&str) -> Option<S::Config>) -> usize {
         for word in ["# command   groundling train recipes/", "# hardware ", "# time ", "# expected "] {
             assert!(text.contains(word), "{}: the header lacks {word:?}", path.display());
         }
-        let mut recipe = Recipe::<S::Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
-        assert_eq!(recipe.model.system, S::NAME);
+        let mut recipe = Recipe::<M::Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
+        assert_eq!(recipe.model.system, M::NAME, "{}", path.display());
         let config = recipe.resolve(&preset(&recipe.model.preset).unwrap()).unwrap();
-        let model = S::init(&config, &burn::tensor::Device::flex()).unwrap();
-        model.for_training(&recipe.broadest_criterion().unwrap()).unwrap();
+        check(&config, &recipe.criterion).unwrap();
         for source in recipe.data.iter().map(|data| &data.source).chain(recipe.validation.iter().map(|v| &v.source)) {
             source.parse::<groundling_data::DataSource>().unwrap();
         }
+        let known: Vec<&str> = M::layouts(&config).iter().map(|layout| layout.name).collect();
+        assert!(recipe.model.layout.iter().all(|layout| known.contains(&layout.as_str())), "{}", path.display());
         found += 1;
     }
-    found
+    assert_eq!(found, expected, "the number of recipes of {} changed", M::NAME);
 }
 
 #[test]
 fn every_recipe_of_the_project_is_read() {
-    let found = [recipes::<ScanFormer>(ScanFormerConfig::preset), recipes::<Dmmi>(DmmiConfig::preset)];
-    assert_eq!(found, [5, 8], "the number of recipes changed");
+    recipes_of::<ScanFormer>(5, ScanFormerConfig::preset, |config, criterion| config.check().and(criterion.check()));
+    recipes_of::<Dmmi>(8, DmmiConfig::preset, |config, criterion| config.check().and(criterion.check()));
+    recipes_of::<TransVg>(7, TransVgConfig::preset, |config, criterion| config.check().and(criterion.check()));
+    recipes_of::<Vltvg>(7, VltvgConfig::preset, |config, _| config.check());
+    recipes_of::<QrNet>(5, QrNetConfig::preset, |config, criterion| config.check().and(criterion.check()));
 }

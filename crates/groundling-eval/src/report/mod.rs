@@ -3,7 +3,7 @@
 mod compare;
 mod protocol;
 mod score;
-mod table;
+pub(crate) mod table;
 
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@ use super::{Comparison, Figure, Report};
 use crate::Interval;
 
 /// What stands in place of a number that is not defined.
-const NOT_AVAILABLE: &str = "not available";
+pub(crate) const NOT_AVAILABLE: &str = "not available";
 
 pub(super) fn report(report: &Report) -> String {
     let mut text = format!("{} ({})\n", report.protocol, report.description);
@@ -87,7 +87,7 @@ fn interval(figure: &Figure) -> String {
 }
 
 /// Columns of equal width: the first to the left, numbers to the right. No space at the end of a line.
-fn align(rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(crate) fn align(rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.into_iter().collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

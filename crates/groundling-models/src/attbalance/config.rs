@@ -47,8 +47,9 @@ pub struct AttBalance {
     pub box_ratio: BoxRatio,
     /// Whether boxes of all stages are supervised, rather than those of the last.
     pub every_stage: bool,
-    /// Epochs with supervision; after them the plain losses. The system's own number if none is given.
-    pub constraint_epochs: Option<usize>,
+    /// Epochs with supervision; after them the plain losses. The system's own number if none is given. A part of one is possible: a
+    /// generated world is large.
+    pub constraint_epochs: Option<f64>,
     /// Whether a step whose total is not finite is left out and counted, rather than an error.
     pub skip_non_finite: bool,
 }
@@ -119,6 +120,11 @@ impl Default for AttBalance {
 }
 
 impl AttBalance {
+    /// Whether nothing is left of it: the plain losses.
+    pub fn is_off(&self) -> bool {
+        !(self.use_rac || self.use_mrc || self.use_dat)
+    }
+
     /// Checks it for a model of so many layers, of which it supervises `layers`.
     ///
     /// # Errors
@@ -145,6 +151,9 @@ impl AttBalance {
                 return bad(field, format!("{weight:?}"), "at least 0");
             }
         }
+        if self.constraint_epochs.is_some_and(|epochs| !(epochs.is_finite() && epochs >= 0.0)) {
+            return bad("constraint_epochs", format!("{:?}", self.constraint_epochs), "at least 0");
+        }
         match &self.rho {
             Rho::Fixed(list) if list.len() != layers.len() || list.iter().any(|rho| !(-1.0..=1.0).contains(rho)) => {
                 bad("rho", format!("{list:?}"), "a number of -1 to 1 for each supervised layer")
@@ -170,6 +179,7 @@ mod tests {
             (AttBalance { momentum: 1.5, ..base() }, vec![1], "momentum"),
             (AttBalance { alpha_g: Some(-1.0), ..base() }, vec![1], "alpha_g"),
             (AttBalance { alpha_ar: f64::NAN, ..base() }, vec![1], "alpha_ar"),
+            (AttBalance { constraint_epochs: Some(-1.0), ..base() }, vec![1], "constraint_epochs"),
             (AttBalance { rho: Rho::Fixed(vec![0.5]), ..base() }, vec![1, 2], "rho"),
         ] {
             assert_eq!(config.check(&layers, 4).unwrap_err().field, field);

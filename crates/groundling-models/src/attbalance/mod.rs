@@ -32,6 +32,9 @@ use crate::contract::{Batch, System};
 
 /// A system whose answering token attends to visual tokens, so that its attention can be supervised.
 pub trait Attentive: System {
+    /// Layers that can be supervised.
+    fn attentive_layers(config: &Self::Config) -> usize;
+
     /// Layers that are supervised unless a recipe says otherwise, ascending.
     fn supervised_layers(config: &Self::Config) -> Vec<usize>;
 

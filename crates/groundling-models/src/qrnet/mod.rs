@@ -221,6 +221,10 @@ impl System for QrNet {
 }
 
 impl Attentive for QrNet {
+    fn attentive_layers(config: &QrNetConfig) -> usize {
+        config.fusion_layers
+    }
+
     /// The last four of six layers, as far as is known of the paper.
     fn supervised_layers(config: &QrNetConfig) -> Vec<usize> {
         (config.fusion_layers.saturating_sub(4)..config.fusion_layers).collect()

@@ -195,6 +195,10 @@ impl System for TransVg {
 }
 
 impl Attentive for TransVg {
+    fn attentive_layers(config: &TransVgConfig) -> usize {
+        config.fusion_layers
+    }
+
     /// The last four of six layers, as far as is known of the paper.
     fn supervised_layers(config: &TransVgConfig) -> Vec<usize> {
         (config.fusion_layers.saturating_sub(4)..config.fusion_layers).collect()

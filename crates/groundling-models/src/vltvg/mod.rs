@@ -242,6 +242,10 @@ impl System for Vltvg {
 }
 
 impl Attentive for Vltvg {
+    fn attentive_layers(config: &VltvgConfig) -> usize {
+        config.decoder_stages
+    }
+
     /// All stages.
     fn supervised_layers(config: &VltvgConfig) -> Vec<usize> {
         (0..config.decoder_stages).collect()

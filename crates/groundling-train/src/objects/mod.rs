@@ -49,6 +49,7 @@ impl Task for Objects {
     type Sample = ObjectSample;
     type Validation = Examples;
     type Figures = ObjectFigures;
+    type Companion = ();
     const WANTED: &'static str = WANTED;
 
     fn open(recipe: &Recipe<Criterion>, config: &FocusDetrConfig) -> Result<Self, BatchError> {
@@ -107,11 +108,14 @@ impl Task for Objects {
         &sample.id
     }
 
+    fn companion(&self, _: &Self::Model) {}
+
     fn losses(
         &self,
         model: &FocusDetr,
         samples: &[ObjectSample],
         criterion: &Criterion,
+        (): &mut (),
         device: &Device,
     ) -> Result<Losses, LossError> {
         let (canvas, contents) = to_device(samples, device);

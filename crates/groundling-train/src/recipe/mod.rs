@@ -26,6 +26,7 @@
 //! # Ok::<(), groundling_train::recipe::RecipeError>(())
 //! ```
 
+mod one_or_many;
 mod read;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 use groundling_data::examples::Targets;
 use groundling_data::scenes::{KindWeights, SceneConfig, Shares};
 use groundling_data::source::SCENES_SEED;
+use groundling_models::attbalance::AttBalance;
 use groundling_nn::checkpoint::Precision;
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -61,6 +63,9 @@ pub struct Recipe<C> {
     /// Weights of the losses; the keys are the system's.
     #[serde(default = "C::default", bound(deserialize = "C: Deserialize<'de> + Default"))]
     pub criterion: C,
+    /// Losses on attention, for systems whose answering token attends to the picture; off if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attbalance: Option<AttBalance>,
     /// A curriculum: what is different in parts of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stage: Vec<Stage>,
@@ -81,12 +86,13 @@ pub struct ModelSection {
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub config: Table,
     /// Weights to start from: a weights folder of ours, a checkpoint of one of the system's foreign layouts, or the `state.safetensors` of
-    /// another run. Only the last also has what training alone needs, such as auxiliary heads; the optimiser starts anew.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<PathBuf>,
-    /// The layout of that checkpoint; found by its keys if not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub layout: Option<String>,
+    /// another run. Only the last also has what training alone needs, such as auxiliary heads; the optimiser starts anew. Several in a list
+    /// are read one after the other, such as a detector's for pictures and BERT's for phrases.
+    #[serde(default, with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<PathBuf>,
+    /// The layouts of those checkpoints, as many as there are of them; found by their keys if not said.
+    #[serde(default, with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub layout: Vec<String>,
 }
 
 /// `[[data]]`: one source of pictures and phrases.
@@ -209,6 +215,8 @@ pub struct OptimizerSection {
     pub weight_decay: f64,
     /// Factors of the rate by the group that the system puts a parameter in.
     pub factors: Factors,
+    /// Share of the steps before which parameters of the backbone group stand still.
+    pub backbone_from: f64,
     /// Gradients are scaled down to this norm; 0 for never.
     pub clip_norm: f64,
     /// Keep an exponential moving average of the weights: it is what is evaluated and published.
@@ -403,6 +411,7 @@ impl Default for OptimizerSection {
             eps: 1e-8,
             weight_decay: 0.01,
             factors: Factors::default(),
+            backbone_from: 0.0,
             clip_norm: 1.0,
             ema: EmaSection::default(),
             muon: None,

@@ -183,6 +183,10 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         if self.data.is_empty() {
             return bad("data", "empty", "one or more [[data]]");
         }
+        let (from, layouts) = (self.model.from.len(), self.model.layout.len());
+        if layouts > 0 && layouts != from {
+            return bad("model.layout", format!("a list of {layouts}"), "none, or one for each entry of model.from");
+        }
         for (index, data) in self.data.iter().enumerate() {
             positive(&format!("data.{index}.weight"), data.weight)?;
             if data.targets.is_empty() {
@@ -213,6 +217,7 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         let o = &self.optimizer;
         not_negative("optimizer.lr", o.lr)?;
         positive("optimizer.eps", o.eps)?;
+        share("optimizer.backbone_from", o.backbone_from)?;
         not_negative("optimizer.weight_decay", o.weight_decay)?;
         not_negative("optimizer.clip_norm", o.clip_norm)?;
         for (key, found) in [("base", o.factors.base), ("new", o.factors.new), ("backbone", o.factors.backbone)] {

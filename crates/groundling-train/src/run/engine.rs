@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use groundling_models::contract::Trainable;
+use groundling_models::contract::{ParameterGroup, Trainable};
 use groundling_nn::checkpoint::{initialise, parameters};
 use groundling_nn::ema::{Decay, Ema};
 use groundling_nn::layers::PrepareInference;
@@ -21,7 +21,7 @@ use crate::optimizer::{HostGradients, Optimizer};
 use crate::recipe::{DataSection, RecipeError};
 use crate::schedule::rate_factor;
 use crate::state::{Progress, STATE_FILE, State, StateError, recipe_differences};
-use crate::task::{CriterionOf, Figures, LossError, RecipeOf, Task};
+use crate::task::{Companion, CriterionOf, Figures, LossError, RecipeOf, Task};
 use crate::{usage, weights};
 
 /// A run in memory.
@@ -34,7 +34,10 @@ pub(super) struct Run<T: Task> {
     model: Option<T::Model>,
     optimizer: Optimizer,
     ema: Option<Ema<T::Model>>,
+    companion: T::Companion,
     progress: Progress,
+    /// Steps that were left out since the last that was taken.
+    left_out: u64,
     /// With gradients.
     device: Device,
     plain_device: Device,
@@ -75,7 +78,10 @@ struct Window {
 }
 
 /// What one step found.
+#[derive(Default)]
 struct Stepped {
+    /// Whether it was taken, rather than left out.
+    taken: bool,
     loss: f64,
     terms: Vec<(String, f64)>,
     grad_norm: f64,
@@ -86,6 +92,8 @@ struct Stepped {
 
 const SEED_WEIGHTS: u64 = 21;
 const SEED_STEP: u64 = 22;
+/// Steps in a row that may be left out because something is not finite; a model that has diverged does not come back.
+const MOST_LEFT_OUT: u64 = 20;
 /// Samples of the trial that measures activations.
 const TRIAL: usize = 4;
 
@@ -95,7 +103,12 @@ type Backward = (f64, Vec<(String, f64)>, HostGradients);
 impl<T: Task> Run<T> {
     pub(super) fn open(job: Job<T>) -> Result<Self, TrainError> {
         let started = Instant::now();
-        let Job { recipe, config, device: plain_device, out, resume } = job;
+        let Job { mut recipe, config, device: plain_device, out, resume } = job;
+        T::resolve(&mut recipe, &config);
+        if recipe.attbalance.is_some() && !T::SUPERVISES_ATTENTION {
+            let expected = format!("no such section: {} has no token whose attention is supervised", T::Model::NAME);
+            return Err(RecipeError::Value { key: "attbalance".into(), found: "there".into(), expected }.into());
+        }
         let recipe_text = recipe.to_toml()?;
         let batches = Arc::new(Batches::<T>::open(&recipe, &config)?);
         let open_validation = |section| batches.task().validation(section).map_err(TrainError::Validation);
@@ -111,20 +124,17 @@ impl<T: Task> Run<T> {
             Resume::Auto => None,
             Resume::Required => return Err(TrainError::NoState { path }),
         };
-        let from = recipe.model.from.as_deref().filter(|_| state.is_none());
-        let (of_a_run, published) = match from {
-            Some(from) if State::is_at(from) => (Some(from), None),
-            from => (None, from),
-        };
-        if let Some(from) = published {
-            let (loaded, report) = weights::load(model, from, recipe.model.layout.as_deref())?;
+        let from = if state.is_none() { recipe.model.from.as_slice() } else { &[] };
+        for (index, path) in from.iter().enumerate().filter(|(_, path)| !State::is_at(path)) {
+            let layout = recipe.model.layout.get(index).map(String::as_str);
+            let (loaded, report) = weights::load(model, path, layout)?;
             tracing::debug!("{report}");
             model = loaded;
         }
         let mut model = model.for_training(&recipe.broadest_criterion()?)?;
         initialise(&model);
-        if let Some(from) = of_a_run {
-            model = State::read(from)?.get_module("model", model)?;
+        for path in from.iter().filter(|path| State::is_at(path)) {
+            model = State::read(path)?.get_module("model", model)?;
         }
         let o = &recipe.optimizer;
         let mut optimizer = Optimizer::new(&model, o, T::Model::parameter_group, T::Model::decays);
@@ -136,6 +146,7 @@ impl<T: Task> Run<T> {
         let decay = Decay { rate: o.ema.decay, warm_up: o.ema.warm_up };
         let averages = o.ema.decay > 0.0;
         let mut ema = averages.then(|| Ema::new(&model, decay));
+        let mut companion = batches.task().companion(&model);
         let mut progress = Progress { recipe: recipe_text.clone(), ..Progress::default() };
         if let Some(state) = state {
             let differences = recipe_differences(&state.progress.recipe, &recipe_text);
@@ -147,6 +158,7 @@ impl<T: Task> Run<T> {
                 let module = state.get_module("ema", model.valid())?;
                 ema = Some(Ema::resume(module, decay, state.progress.ema_updates));
             }
+            companion = companion.resume(&state)?;
             optimizer = optimizer.resume(state.progress.step, |name| state.moments(name));
             progress = Progress { recipe: recipe_text.clone(), ..state.progress };
         }
@@ -159,7 +171,9 @@ impl<T: Task> Run<T> {
             model: Some(model),
             optimizer,
             ema,
+            companion,
             progress,
+            left_out: 0,
             device,
             plain_device,
             out,
@@ -181,7 +195,8 @@ impl<T: Task> Run<T> {
         let numbers: usize = parameters(self.model()).iter().map(|info| info.shape.iter().product::<usize>()).sum();
         let bytes = numbers as u64 * 4;
         let schedule = &self.recipe.schedule;
-        let (weights, states) = (2 * bytes, if self.ema.is_some() { 3 * bytes } else { 2 * bytes });
+        let copies = 2 + u64::from(self.ema.is_some()) + self.companion.copies();
+        let (weights, states) = (2 * bytes, copies * bytes);
         let batch = schedule.batch;
         let samples_per_step = batch * schedule.accumulation;
         let held = usage::forget_peak().then(usage::peak_bytes).flatten();
@@ -288,18 +303,25 @@ impl<T: Task> Run<T> {
         let (step, schedule) = (self.progress.step, &self.recipe.schedule);
         let accumulation = schedule.accumulation as u64;
         let criterion = self.recipe.criterion_at(self.share())?;
-        let mut stepped = Stepped { loss: 0.0, terms: Vec::new(), grad_norm: 0.0, lr: 0.0, samples: 0, waited: 0.0 };
+        let mut stepped = Stepped::default();
         let mut sum: Option<HostGradients> = None;
         let mut hosts = Vec::new();
+        let mut companion = self.companion.clone();
+        // What is not finite, and the pass.
+        let mut broken = None;
         for pass in step * accumulation..(step + 1) * accumulation {
             let waiting = Instant::now();
             hosts.extend(stream.next().ok_or(BatchError::Gone)??);
             stepped.waited += waiting.elapsed().as_secs_f64();
             let of_pass = &hosts[stepped.samples as usize..];
             stepped.samples = hosts.len() as u64;
-            let backward = self.gradients(of_pass, &criterion, pass)?;
+            if broken.is_some() {
+                continue; // the rest of a step that is not taken
+            }
+            let backward = self.gradients(of_pass, &criterion, &mut companion, pass)?;
             let Some((loss, terms, gradients)) = backward.filter(|(loss, ..)| loss.is_finite()) else {
-                return Err(self.not_finite("the loss", &hosts, pass));
+                broken = Some(("the loss", pass));
+                continue;
             };
             stepped.loss += loss / accumulation as f64;
             stepped.terms.extend(terms.into_iter().map(|(name, value)| (name, value / accumulation as f64)));
@@ -308,22 +330,37 @@ impl<T: Task> Run<T> {
                 None => sum = Some(gradients),
             }
         }
-        let mut gradients = sum.expect("a step has at least one pass");
-        if accumulation > 1 {
-            gradients.scale(1.0 / accumulation as f32);
-        }
-        stepped.grad_norm = gradients.clip(self.recipe.optimizer.clip_norm);
-        if !stepped.grad_norm.is_finite() {
-            return Err(self.not_finite("the gradient", &hosts, step * accumulation));
+        if let (Some(gradients), None) = (&mut sum, broken) {
+            if accumulation > 1 {
+                gradients.scale(1.0 / accumulation as f32);
+            }
+            if self.share() < self.recipe.optimizer.backbone_from {
+                self.optimizer.hold(gradients, ParameterGroup::Backbone);
+            }
+            stepped.grad_norm = gradients.clip(self.recipe.optimizer.clip_norm);
+            if !stepped.grad_norm.is_finite() {
+                broken = Some(("the gradient", step * accumulation));
+            }
         }
         stepped.lr = self.recipe.optimizer.lr * rate_factor(schedule, step, self.batches.steps());
+        let (Some(gradients), None) = (sum, broken) else {
+            let (what, pass) = broken.expect("a step has at least one pass");
+            if self.batches.task().skips_non_finite() && self.left_out < MOST_LEFT_OUT {
+                (self.left_out, self.progress.left_out) = (self.left_out + 1, self.progress.left_out + 1);
+                return Ok(Stepped { taken: false, ..stepped });
+            }
+            return Err(self.not_finite(what, &hosts, pass));
+        };
+        self.left_out = 0;
         let model = self.model.take().expect("the optimiser gives the model back at the end of its step");
         let model = self.optimizer.step(model, gradients, stepped.lr);
         if let Some(ema) = &mut self.ema {
             ema.update(&model);
         }
+        companion.update(&model);
+        self.companion = companion;
         self.model = Some(model);
-        Ok(stepped)
+        Ok(Stepped { taken: true, ..stepped })
     }
 
     /// How much of the run is done, 0 to 1.
@@ -336,10 +373,12 @@ impl<T: Task> Run<T> {
         &self,
         samples: &[T::Sample],
         criterion: &CriterionOf<T>,
+        companion: &mut T::Companion,
         pass: u64,
     ) -> Result<Option<Backward>, TrainError> {
         self.device.seed(mixed(&[self.recipe.schedule.seed, SEED_STEP, pass]));
-        let losses = match self.batches.task().losses(self.model(), samples, criterion, &self.device) {
+        let task = self.batches.task();
+        let losses = match task.losses(self.model(), samples, criterion, companion, &self.device) {
             Ok(losses) => losses,
             Err(LossError::Diverged) => return Ok(None),
             Err(error) => return Err(TrainError::Loss { step: self.progress.step, error }),
@@ -356,7 +395,7 @@ impl<T: Task> Run<T> {
     /// Whether loss and gradient of samples are finite.
     fn is_finite(&self, samples: &[T::Sample], pass: u64) -> Result<bool, TrainError> {
         let criterion = self.recipe.criterion_at(self.share())?;
-        let backward = self.gradients(samples, &criterion, pass)?;
+        let backward = self.gradients(samples, &criterion, &mut self.companion.clone(), pass)?;
         Ok(backward.is_some_and(|(loss, _, gradients)| loss.is_finite() && gradients.norm().is_finite()))
     }
 
@@ -374,17 +413,18 @@ impl<T: Task> Run<T> {
     }
 
     /// The weights that are used: the average if there is one. On a device without gradients.
-    fn published(&self) -> T::Model {
-        match &self.ema {
+    fn published(&self) -> Result<T::Model, RecipeError> {
+        let model = match &self.ema {
             Some(ema) => ema.module().clone(),
             None => self.model().valid(),
-        }
+        };
+        Ok(model.for_release(&self.recipe.criterion_at(self.share())?))
     }
 
     fn evaluate(&mut self) -> Result<EvaluationLine<T::Figures>, TrainError> {
         let limit = self.recipe.validation.as_ref().and_then(|validation| validation.limit);
         let validation = self.validation.as_ref().expect("opened with the recipe's section");
-        let mut model = self.published().for_release();
+        let mut model = self.published()?;
         model.prepare_inference();
         let figures = self.batches.task().evaluate(&model, validation, limit, &self.plain_device)?;
         let (_, found) = figures.best();
@@ -418,7 +458,7 @@ impl<T: Task> Run<T> {
             figures: figures.and_then(|figures| figures.as_object().cloned()).unwrap_or_default(),
             data: self.recipe.data.iter().map(|data| (data.source.clone(), seed_of(data))).collect(),
         };
-        weights::write_folder(&folder, self.published(), &about, self.recipe.output.precision.into())?;
+        weights::write_folder(&folder, &self.published()?, &about, self.recipe.output.precision.into())?;
         if !self.written.contains(&folder) {
             self.written.push(folder);
         }
@@ -434,6 +474,7 @@ impl<T: Task> Run<T> {
         if let Some(ema) = &self.ema {
             state.put_module("ema", ema.module());
         }
+        self.companion.save(&mut state);
         self.optimizer.moments().for_each(|(name, moments)| state.put_moments(name, moments));
         Ok(state.write(&self.out.join(STATE_FILE))?)
     }
@@ -459,6 +500,7 @@ impl<T: Task> Run<T> {
             samples_per_sec: window.samples as f64 / window.secs.max(1e-9),
             waiting: window.waited / window.secs.max(1e-9),
             samples: self.progress.samples,
+            left_out: self.progress.left_out,
             wall_secs,
             cpu_secs,
             remaining_secs: left * of_step,
@@ -468,15 +510,18 @@ impl<T: Task> Run<T> {
 
 impl Window {
     fn add(&mut self, stepped: &Stepped, secs: f64) {
+        self.samples += stepped.samples;
+        self.secs += secs;
+        self.waited += stepped.waited;
+        if !stepped.taken {
+            return;
+        }
         self.steps += 1;
         self.loss += stepped.loss;
         for (name, value) in &stepped.terms {
             *self.terms.entry(name.clone()).or_default() += value;
         }
         self.grad_norm += stepped.grad_norm;
-        self.samples += stepped.samples;
-        self.secs += secs;
-        self.waited += stepped.waited;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Integration tests of groundling-train.
 #![allow(clippy::unwrap_used)]
 
+mod attention;
 mod batches;
 mod objects;
 mod optimizer;

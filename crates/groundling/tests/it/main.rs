@@ -1,7 +1,9 @@
 //! The library from outside: sessions, limits, folders of weights.
 #![allow(clippy::unwrap_used)]
 
+mod attention;
 mod bundles;
+mod convert;
 mod detector;
 mod dmmi;
 mod fake;

@@ -54,7 +54,7 @@ impl Writer {
             self.pictures += 1;
             self.last = Some(asked.name.clone());
         }
-        let Answer { prediction, flops, dense_flops, explain } = answer;
+        let Answer { prediction, flops, dense_flops, explain, .. } = answer;
         let record = PredictionRecord { id: phrase.id.clone(), image: asked.name.clone(), prediction };
         let value = match self.format {
             Format::Text => {

@@ -14,7 +14,7 @@ use groundling_testkit::{fixtures, scratch};
 use serde_json::{Value, json};
 
 /// Weights of the tiny preset, written once.
-fn weights() -> &'static Path {
+pub(crate) fn weights() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| write_weights(&scratch("cli-weights").join("tiny"), &ScanFormerConfig::tiny()))
 }
@@ -40,7 +40,7 @@ fn run(arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
-fn said(arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn said(arguments: &[&str]) -> (i32, String, String) {
     let output = run(arguments);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -57,7 +57,7 @@ fn json_of(arguments: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{out}"))
 }
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -112,7 +112,8 @@ impl<T: Task> Run<T> {
             Resume::Required => return Err(TrainError::NoState { path }),
         };
         if let (None, Some(from)) = (&state, &recipe.model.from) {
-            let (loaded, report) = weights::load(model, from, recipe.model.layout.as_deref())?;
+            let (layout, classes) = (recipe.model.layout.as_deref(), batches.task().classes());
+            let (loaded, report) = weights::load(model, from, layout, classes)?;
             tracing::debug!("{report}");
             model = loaded;
         }

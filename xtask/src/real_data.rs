@@ -23,13 +23,14 @@ type Step = fn(&Path) -> anyhow::Result<String>;
 
 pub(crate) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
     let root = find(folder)?;
-    let steps: [(&str, Step); 7] = [
+    let steps: [(&str, Step); 8] = [
         ("refcoco-mini, counts and masks", refcoco_mini),
         ("refcoco-mini, pickle variants", pickle_variants),
         ("refcoco-mini, constructed zero/many sets", constructed),
         ("refcoco-mini, protocols on masks", crate::real_masks::mask_protocols),
         ("refcoco-lists", refcoco_lists),
         ("coco-mini", coco_mini),
+        ("coco-mini, a detector from training to figures", detector),
         ("linter on all of them", linter),
     ];
     for (name, step) in steps {
@@ -257,6 +258,60 @@ fn coco_mini(root: &Path) -> anyhow::Result<String> {
         said.push(found);
     }
     Ok(format!("{}; every mask equals pycocotools'", said.join("; ")))
+}
+
+/// A detector is trained on a few pictures in their original layout until it knows some of them, and evaluated there. Its figures must be
+/// those that its results file gets from the annotation file itself, where ids, areas and crowds come from another reader.
+fn detector(root: &Path) -> anyhow::Result<String> {
+    let root = root.join("coco-mini");
+    let out = crate::repository().join("target/real-data/detector");
+    let recipe = crate::repository().join("recipes/focus_detr/scenes-tiny.toml").display().to_string();
+    let truth = root.join("annotations/instances_val2017.json").display().to_string();
+    let source = format!("coco:{}:{truth}", root.join("val2017").display());
+    let mut train = vec!["train".to_owned(), recipe, "--out".to_owned(), out.display().to_string()];
+    let small = ["model.config.classes=80", "schedule.steps=400", "schedule.batch=4", "augmentation.mirror=0.5"];
+    let sources = [format!("data.0.source={source}"), format!("validation.source={source}")];
+    for change in small.map(str::to_owned).into_iter().chain(sources) {
+        train.extend(["-o".to_owned(), change]);
+    }
+    train.extend(["--resume", "never"].map(str::to_owned));
+    program(&train)?;
+    let (weights, results) = (out.join("last").display().to_string(), out.join("results.json").display().to_string());
+    let ours = program(&["eval", "--data", &source, "--weights", &weights, "--save", &results].map(str::to_owned))?;
+    let again = ["eval", "--predictions", &results, "--truth", &truth, "--protocol", "coco-box"].map(str::to_owned);
+    let theirs = program(&again)?;
+    let point = &ours["points"][0];
+    let figures = theirs["figures"].as_array().context("the report has no figures")?;
+    let places = [
+        ("AP", "/ap"),
+        ("AP50", "/ap50"),
+        ("APs", "/ap_by_area/small"),
+        ("AR100", "/ar/2"),
+        ("ARl", "/ar_by_area/large"),
+    ];
+    let mut said = Vec::new();
+    for (name, place) in places {
+        let other = figures.iter().find(|figure| figure["name"] == name).and_then(|figure| figure["value"].as_f64());
+        let one = point.pointer(place).and_then(Value::as_f64);
+        let same = one.zip(other).is_some_and(|(one, other)| (one - other).abs() < 1e-9);
+        ensure!(same, "{name} is {one:?} by `eval --data` and {other:?} from its results file");
+        said.push(format!("{name} {:.3}", one.unwrap_or_default()));
+    }
+    ensure!(point["ap"].as_f64() > Some(0.0), "pictures seen 57 times each are not known at all");
+    let count = (point["count"].as_u64(), point["objects"].as_u64());
+    ensure!(count == (Some(28), Some(275)), "{count:?} pictures and objects, expected 28 and 279 less 4 crowds");
+    Ok(format!("28 pictures, {}; the results file gives the same", said.join(", ")))
+}
+
+/// Runs the program as a user would, and reads its JSON.
+fn program(arguments: &[String]) -> anyhow::Result<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.current_dir(crate::repository()).args(["run", "--quiet", "--package", "groundling-cli", "--"]);
+    let output = command.args(arguments).args(["--json", "--quiet"]).output().context("starting cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "groundling {}: {said}", arguments.join(" "));
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn linter(root: &Path) -> anyhow::Result<String> {

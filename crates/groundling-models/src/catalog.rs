@@ -118,10 +118,10 @@ pub fn detectors() -> Vec<DetectorSpec> {
     };
     let of_paper = "the size of the paper; reads weights of its authors";
     vec![
-        spec("focus-detr-tiny", "tiny", FocusDetrConfig::tiny(), "for tests and experiments", 0, 0),
-        spec("focus-detr-r50", "r50", FocusDetrConfig::r50(), of_paper, 0, 0),
-        spec("focus-detr-r101", "r101", FocusDetrConfig::r101(), of_paper, 0, 0),
-        spec("focus-detr-swin-l", "swin_l", FocusDetrConfig::swin_l(), of_paper, 0, 0),
+        spec("focus-detr-tiny", "tiny", FocusDetrConfig::tiny(), "for tests and experiments", 698_228, 192_240_128),
+        spec("focus-detr-r50", "r50", FocusDetrConfig::r50(), of_paper, 49_446_160, 468_627_322_880),
+        spec("focus-detr-r101", "r101", FocusDetrConfig::r101(), of_paper, 68_490_512, 595_524_679_680),
+        spec("focus-detr-swin-l", "swin_l", FocusDetrConfig::swin_l(), of_paper, 219_677_188, 1_652_649_787_392),
     ]
 }
 

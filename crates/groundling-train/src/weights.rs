@@ -1,11 +1,13 @@
 //! Weights to start from, and weights that are published.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use groundling::bundle::{TrainingData, TrainingRecord};
 use groundling::{Bundle, BundleError, BundleLimits, Description};
 use groundling_models::contract::Trainable;
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, Precision, Report, load_into};
+
+use crate::objects::listed;
 
 /// Why weights cannot be loaded or written.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,16 @@ pub enum WeightsError {
     /// The weights folder is damaged or cannot be written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The weights tell other classes apart than the data have, or in another order.
+    #[error("{path}: these weights tell apart {}; the data have {}", listed(found), listed(expected))]
+    Classes {
+        /// The weights folder.
+        path: PathBuf,
+        /// Classes of the weights.
+        found: Vec<String>,
+        /// Classes of the data.
+        expected: Vec<String>,
+    },
     /// There is no such layout.
     #[error("layout {found:?}: this system knows {known:?}")]
     Layout {
@@ -28,12 +40,23 @@ pub enum WeightsError {
 }
 
 /// Loads a weights folder of ours, or a checkpoint in one of the system's foreign layouts: by its name, or by the names of the tensors.
+/// `classes` are those that the model will tell apart; a folder of ours must tell apart the same.
 ///
 /// # Errors
 /// If the file cannot be read or does not fit: what is missing, unused, or of another shape.
-pub fn load<S: Trainable>(model: S, path: &Path, layout: Option<&str>) -> Result<(S, Report), WeightsError> {
+pub fn load<S: Trainable>(
+    model: S,
+    path: &Path,
+    layout: Option<&str>,
+    classes: &[String],
+) -> Result<(S, Report), WeightsError> {
     if path.is_dir() {
         let bundle = Bundle::open(path, &BundleLimits::default())?;
+        let found = &bundle.manifest().classes;
+        if !found.is_empty() && found != classes {
+            let (found, expected) = (found.clone(), classes.to_vec());
+            return Err(WeightsError::Classes { path: path.to_owned(), found, expected });
+        }
         return Ok(load_into(model, &bundle.checkpoint()?, &[])?);
     }
     let checkpoint = Checkpoint::open(path, &Limits::default())?;

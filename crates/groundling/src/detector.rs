@@ -80,7 +80,9 @@ pub struct Detected {
     pub keep_ratio: Option<f32>,
     /// Counted operations.
     pub flops: u64,
-    /// The same count, had the encoder worked on all tokens.
+    /// Those of the encoder's layers alone, which are what keeping fewer tokens saves.
+    pub encoder_flops: u64,
+    /// The count of all parts, had the encoder worked on all tokens.
     pub dense_flops: u64,
     /// On what the encoder worked.
     pub kept: KeptTokens,
@@ -262,11 +264,13 @@ impl Detector {
         let image = Tensor::<4>::from_data(TensorData::new(prepared.pixels, shape), &shared.device);
         let output = shared.model.forward(image, None, &ForwardOptions { keep_ratio })?;
         let objects = self.objects(&output, network, original, options)?;
+        let macs = shared.model.macs(sides, keep_ratio)?;
         Ok(Detected {
             image_size: original,
             objects,
             keep_ratio: keep_ratio.or_else(|| self.usual_ratio()),
-            flops: 2 * shared.model.macs(sides, keep_ratio)?.total(),
+            flops: 2 * macs.total(),
+            encoder_flops: 2 * macs.encoder(),
             dense_flops: 2 * shared.model.dense_macs(sides)?.total(),
             kept: KeptTokens {
                 grids: output.encoding.geometry.sizes().to_vec(),

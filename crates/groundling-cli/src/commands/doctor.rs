@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use groundling::{Bundle, Grounder, Options, Settings, device};
+use groundling::{Bundle, DetectOptions, Detector, Grounder, Options, Settings, device, systems};
 use groundling_data::text::wordpiece::WordPiece;
 use groundling_kernels::Isa;
 use serde::Serialize;
@@ -110,18 +110,29 @@ fn weights(bundle: &Bundle) -> Finding {
 /// Opens the model and asks it something: the numbers must be finite and the same twice.
 fn answer(flags: &Doctor, bundle: &Bundle) -> Finding {
     let start = Instant::now();
-    let grounder = Grounder::open_with(bundle, Settings { device: flags.model.device, ..Settings::default() })?;
-    let opened = start.elapsed().as_secs_f64() * 1e3;
+    let settings = Settings { device: flags.model.device, ..Settings::default() };
     let image = image::RgbImage::from_fn(96, 64, |x, y| image::Rgb([(x * 2) as u8, (y * 3) as u8, 120]));
+    if systems::DETECTORS.contains(&bundle.manifest().system.as_str()) {
+        let detector = Detector::open_with(bundle, settings)?;
+        let found = || Ok(detector.detect(&image, &DetectOptions::default())?);
+        return twice(start, found, |found| found.flops);
+    }
+    let grounder = Grounder::open_with(bundle, settings)?;
     let session = grounder.open_image(&image)?;
-    let first = session.ground_with("the red cup", &Options::default())?;
+    let answer = || Ok(session.ground_with("the red cup", &Options::default())?);
+    twice(start, answer, |answer| answer.flops)
+}
+
+fn twice<A: PartialEq>(start: Instant, ask: impl Fn() -> anyhow::Result<A>, flops: impl Fn(&A) -> u64) -> Finding {
+    let opened = start.elapsed().as_secs_f64() * 1e3;
+    let first = ask()?;
     let start = Instant::now();
-    let second = session.ground_with("the red cup", &Options::default())?;
+    let second = ask()?;
     let again = start.elapsed().as_secs_f64() * 1e3;
     if first != second {
         anyhow::bail!("the same question was answered differently the second time");
     }
-    Ok(format!("opened in {opened:.0} ms, answered in {again:.1} ms, {:.3} GFLOPs", second.flops as f64 / 1e9))
+    Ok(format!("opened in {opened:.0} ms, answered in {again:.1} ms, {:.3} GFLOPs", flops(&second) as f64 / 1e9))
 }
 
 fn text(diagnosis: &Diagnosis) -> String {

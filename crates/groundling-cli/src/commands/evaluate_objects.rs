@@ -119,10 +119,13 @@ fn save(
     Ok(write_atomically(path, text.as_bytes())?)
 }
 
-/// AP over operations.
+/// AP over operations of the encoder.
 fn draw(path: &Path, evaluated: &Evaluated) -> anyhow::Result<()> {
-    let mut shown: Vec<(f64, f64)> =
-        evaluated.points.iter().filter_map(|point| Some((point.figures.mean_flops / 1e9, point.figures.ap?))).collect();
+    let mut shown: Vec<(f64, f64)> = evaluated
+        .points
+        .iter()
+        .filter_map(|point| Some((point.figures.mean_encoder_flops / 1e9, point.figures.ap?)))
+        .collect();
     shown.sort_by(|one, other| one.0.total_cmp(&other.0));
     let series = Series {
         name: evaluated.model.name.clone(),
@@ -132,8 +135,8 @@ fn draw(path: &Path, evaluated: &Evaluated) -> anyhow::Result<()> {
         spread: Spread::None,
     };
     let plot = XyPlot { series: vec![series], ..XyPlot::default() };
-    let chart = Chart::new(format!("AP against operations, {}", evaluated.data), Plot::Xy(plot))
-        .labelled("GFLOPs of a picture", "AP, %");
+    let chart = Chart::new(format!("AP against what the encoder takes, {}", evaluated.data), Plot::Xy(plot))
+        .labelled("GFLOPs of the encoder's layers, a picture", "AP, %");
     charts::write(path, &chart)
 }
 
@@ -145,7 +148,7 @@ impl Evaluated {
             self.model.name, self.data, first.figures.objects, first.figures.count, self.protocol, "keep"
         );
         STAT_NAMES.iter().for_each(|name| text.push_str(&format!(" {name:>6}")));
-        text.push_str("   kept %   GFLOPs    dense\n");
+        text.push_str("   kept %  encoder   GFLOPs    dense\n");
         for Point { keep_ratio, figures } in &self.points {
             let ratio = keep_ratio.map_or("as trained".to_owned(), |ratio| ratio.to_string());
             text.push_str(&format!("{ratio:>10}"));
@@ -153,8 +156,9 @@ impl Evaluated {
                 text.push_str(&value.map_or(format!(" {:>6}", "-"), |value| format!(" {value:6.2}")));
             }
             text.push_str(&format!(
-                "   {:6.1}   {:6.3}   {:6.3}\n",
+                "   {:6.1}   {:6.3}   {:6.3}   {:6.3}\n",
                 100.0 * figures.kept,
+                figures.mean_encoder_flops / 1e9,
                 figures.mean_flops / 1e9,
                 figures.mean_dense_flops / 1e9
             ));

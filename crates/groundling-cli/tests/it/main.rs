@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod analyze;
+mod detect;
 mod formats;
 mod masks;
 mod model;

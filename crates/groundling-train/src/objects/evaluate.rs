@@ -38,7 +38,9 @@ pub struct ObjectFigures {
     pub classes: BTreeMap<String, Option<f64>>,
     /// Mean counted operations of a picture.
     pub mean_flops: f64,
-    /// The same, had the encoder worked on all tokens.
+    /// Those of the encoder's layers alone.
+    pub mean_encoder_flops: f64,
+    /// Mean count of all parts, had the encoder worked on all tokens.
     pub mean_dense_flops: f64,
     /// Mean over pictures and layers of the share of tokens that the encoder worked on.
     pub kept: f64,
@@ -173,6 +175,7 @@ impl<'a> ObjectScorer<'a> {
                 .map(|(id, ap)| (name(id), ap.map(|ap| 100.0 * ap)))
                 .collect(),
             mean_flops: mean(&|detected| detected.flops as f64),
+            mean_encoder_flops: mean(&|detected| detected.encoder_flops as f64),
             mean_dense_flops: mean(&|detected| detected.dense_flops as f64),
             kept: mean(&|detected| detected.kept.share()),
             secs: 0.0,

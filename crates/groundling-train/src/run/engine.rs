@@ -129,7 +129,7 @@ impl<T: Task> Run<T> {
         let from = if state.is_none() { recipe.model.from.as_slice() } else { &[] };
         for (index, path) in from.iter().enumerate().filter(|(_, path)| !State::is_at(path)) {
             let layout = recipe.model.layout.get(index).map(String::as_str);
-            let (loaded, report) = weights::load(model, path, layout)?;
+            let (loaded, report) = weights::load(model, path, layout, batches.task().classes())?;
             tracing::debug!("{report}");
             model = loaded;
         }

@@ -288,6 +288,15 @@ fn what_cannot_be_is_named() {
     let empty = format!("data.0.source={}", coco("objects-empty", &[(20, 20, Vec::new())]));
     let found = open(&[&empty, "model.config.classes=2"]).unwrap_err();
     assert!(found.contains("no picture with an object that is no crowd"), "{found}");
+    // Weights of other classes are no start.
+    let folder = scratch("objects-from");
+    train(job(&folder, &["schedule.steps=1"]), &mut Silent).unwrap();
+    let other = coco("objects-other", &[(20, 20, vec![([2.0, 2.0, 9.0, 9.0], false)])]);
+    let (other, from) = (format!("data.0.source={other}"), format!("model.from={}", folder.join("last").display()));
+    let validation = other.replace("data.0", "validation");
+    let changes = [other.as_str(), &from, &validation, "model.config.classes=2"];
+    let found = train(job(&scratch("objects-next"), &changes), &mut Silent).unwrap_err().to_string();
+    assert!(found.contains("these weights tell apart circle") && found.contains("the data have cat, dog"), "{found}");
     let mut ranges = job(&scratch("objects-ranges"), &[]);
     ranges.recipe.criterion.labels = groundling_models::focus_detr::LabelRule::Distance(Vec::new());
     let found = train(ranges, &mut Silent).unwrap_err().to_string();

@@ -33,6 +33,7 @@
 //! | [`Grounder`] | a model that is ready: opens pictures, keeps phrases |
 //! | [`Session`] | a picture that was read: answers phrases |
 //! | [`Options`], [`Answer`], [`Explain`] | how to answer, what it took, what was looked at |
+//! | [`Detector`], [`Classifier`] | all objects of known classes in a picture, and the class of a whole one |
 //! | [`Bundle`] | a folder of weights: opened, verified, written |
 //! | [`convert`] | checkpoints of other programs as models of ours |
 //! | [`DeviceChoice`] | where a model runs: the one place that chooses |
@@ -42,6 +43,7 @@
 mod builtin;
 pub mod bundle;
 mod cache;
+pub mod classifier;
 pub mod convert;
 pub mod detector;
 pub mod device;
@@ -55,6 +57,7 @@ mod instances;
 pub mod systems;
 
 pub use bundle::{Bundle, BundleError, BundleLimits, Description};
+pub use classifier::{Classified, Classifier, ClassifyError, RankedClass};
 pub use detector::{DetectError, DetectOptions, Detected, Detector, FoundObject, KeptTokens};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::GroundError;

@@ -48,7 +48,7 @@ struct Shape {
 }
 
 pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
-    let config = config(flags)?;
+    check_system(&flags.system)?;
     let take = match flags.take.as_str() {
         "auto" => Weights::Auto,
         "ema" => Weights::Ema,
@@ -56,6 +56,7 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
         name => Weights::Named(name.to_owned()),
     };
     let checkpoint = Checkpoint::open_weights(&flags.checkpoint, &take, &Limits::default())?;
+    let config = config(flags, &checkpoint)?;
     let layout = (flags.layout != "auto").then_some(flags.layout.as_str());
     let import = Import { system: &flags.system, config: &config, checkpoint: &checkpoint, layout, seed: flags.seed };
     let imported = match &flags.out {
@@ -79,33 +80,46 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
     Ok(if fits { Outcome::Done } else { Outcome::Negative })
 }
 
-fn config(flags: &Convert) -> anyhow::Result<Value> {
-    if !systems::all_names().contains(&flags.system.as_str()) {
-        bail!("there is no system {:?}; this version has {}", flags.system, systems::all_names().join(", "));
+fn check_system(system: &str) -> anyhow::Result<()> {
+    if !systems::all_names().contains(&system) {
+        bail!("there is no system {system:?}; this version has {}", systems::all_names().join(", "));
     }
+    Ok(())
+}
+
+/// The configuration of a file, of a preset, or the one that the checkpoint's shapes say.
+fn config(flags: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<Value> {
     if let Some(file) = &flags.config {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;
         let mut value: Value = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
         // A whole config.json is as good as its part.
         return Ok(if value["config"].is_object() { value["config"].take() } else { value });
     }
-    let preset = flags.preset.as_deref().unwrap_or_default();
+    let Some(preset) = &flags.preset else {
+        let detected = systems::detect(&flags.system, checkpoint)?;
+        let unsaid = || format!("checkpoints of {} do not say their sizes: give --preset or --config", flags.system);
+        return detected.with_context(unsaid);
+    };
     systems::preset(&flags.system, preset)
         .with_context(|| format!("there is no preset {preset:?} of {}; `groundling models` lists them", flags.system))
 }
 
-/// Names of a detector's classes: those of a file, or COCO's where there are as many; none for other systems.
+/// Names of the classes of a detector or classifier: those of a file, or COCO's for a detector of as many; none for other systems.
 fn classes(flags: &Convert, config: &Value) -> anyhow::Result<Vec<String>> {
-    if !systems::DETECTORS.contains(&flags.system.as_str()) {
-        return Ok(Vec::new());
-    }
-    let expected = config["classes"].as_u64().unwrap_or_default() as usize;
+    let detects = systems::DETECTORS.contains(&flags.system.as_str());
+    let expected = match systems::CLASSIFIERS.contains(&flags.system.as_str()) {
+        true if config["head"].is_null() => bail!("this checkpoint is a backbone: it gives maps, and names nothing"),
+        true => &config["head"]["classes"],
+        false if detects => &config["classes"],
+        false => return Ok(Vec::new()),
+    };
+    let expected = expected.as_u64().unwrap_or_default() as usize;
     let names: Vec<String> = match &flags.classes {
         Some(file) => {
             let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
             text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
         }
-        None if expected == COCO_CLASSES.len() => COCO_CLASSES.map(str::to_owned).to_vec(),
+        None if detects && expected == COCO_CLASSES.len() => COCO_CLASSES.map(str::to_owned).to_vec(),
         None => bail!("the names of {expected} classes are not known: give a file with --classes, a name a line"),
     };
     if names.len() != expected {

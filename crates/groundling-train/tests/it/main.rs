@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod batches;
+mod classes;
 mod objects;
 mod optimizer;
 mod recipe;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundles;
+mod classifier;
 mod detector;
 mod dmmi;
 mod fake;

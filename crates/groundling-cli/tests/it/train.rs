@@ -5,7 +5,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
-use groundling_models::scanformer::{Criterion, ScanFormerConfig};
+use burn::tensor::Device;
+use groundling_models::contract::Trainable;
+use groundling_models::focus_detr::{FocusDetr, FocusDetrConfig};
+use groundling_models::scalablevit::{ScalableVit, ScalableVitConfig};
+use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_testkit::scratch;
 use groundling_train::recipe::Recipe;
 
@@ -116,22 +120,29 @@ fn mistakes_end_with_code_2_and_a_place() {
 
 #[test]
 fn every_recipe_of_the_project_is_read() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/scanformer");
+    recipes_of::<ScanFormer>(ScanFormerConfig::preset, 5);
+    recipes_of::<FocusDetr>(FocusDetrConfig::preset, 2);
+    recipes_of::<ScalableVit>(ScalableVitConfig::preset, 5);
+}
+
+fn recipes_of<M: Trainable>(preset: impl Fn(&str) -> Option<M::Config>, expected: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(M::NAME);
     let mut found = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        for word in ["# command   groundling train recipes/", "# hardware ", "# time ", "# expected "] {
+        let command = format!("# command   groundling train recipes/{}/{}", M::NAME, path.file_name().unwrap().to_str().unwrap());
+        for word in [command.as_str(), "# hardware ", "# time ", "# expected "] {
             assert!(text.contains(word), "{}: the header lacks {word:?}", path.display());
         }
-        let mut recipe = Recipe::<Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
-        let preset = ScanFormerConfig::preset(&recipe.model.preset).unwrap();
-        recipe.resolve(&preset).unwrap().check().unwrap();
-        recipe.criterion.check().unwrap();
+        let mut recipe = Recipe::<M::Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
+        let config = recipe.resolve(&preset(&recipe.model.preset).unwrap()).unwrap();
+        let model = M::init(&config, &Device::flex()).unwrap();
+        model.for_training(&recipe.broadest_criterion().unwrap()).unwrap();
         for data in &recipe.data {
             data.source.parse::<groundling_data::DataSource>().unwrap();
         }
         found += 1;
     }
-    assert_eq!(found, 5, "the number of recipes changed");
+    assert_eq!(found, expected, "the number of recipes of {} changed", M::NAME);
 }

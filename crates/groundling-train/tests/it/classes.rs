@@ -215,7 +215,7 @@ fn it_learns() {
 #[test]
 fn what_cannot_be_is_named() {
     for (change, expected) in [
-        ("model.config.side=20", "side is 20, expected at least 29"),
+        ("model.config.side=20", "side is 20, expected at least 25"),
         ("criterion.smoothing=1.0", "criterion.smoothing is 1, expected from 0 to below 1"),
     ] {
         let found = train(job(&scratch("classes-wrong"), &[change], 540), &mut Silent).unwrap_err().to_string();

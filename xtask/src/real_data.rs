@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use groundling_core::{ImageSize, Rle};
 use groundling_data::check::{self, Severity, split_counts};
 use groundling_data::image::decode::{ExifOrientation, ImageLimits, decode_file};
+use groundling_data::labelled::LabelledImages;
 use groundling_data::readers::coco;
 use groundling_data::readers::refer::{Flavour, ReferFiles, read_refs, select_split};
 use groundling_data::readers::resc::{self, ListBox};
@@ -23,7 +24,7 @@ type Step = fn(&Path) -> anyhow::Result<String>;
 
 pub(crate) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
     let root = find(folder)?;
-    let steps: [(&str, Step); 8] = [
+    let steps: [(&str, Step); 9] = [
         ("refcoco-mini, counts and masks", refcoco_mini),
         ("refcoco-mini, pickle variants", pickle_variants),
         ("refcoco-mini, constructed zero/many sets", constructed),
@@ -31,6 +32,7 @@ pub(crate) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
         ("refcoco-lists", refcoco_lists),
         ("coco-mini", coco_mini),
         ("coco-mini, a detector from training to figures", detector),
+        ("cifar10-mini", cifar10_mini),
         ("linter on all of them", linter),
     ];
     for (name, step) in steps {
@@ -312,6 +314,23 @@ fn program(arguments: &[String]) -> anyhow::Result<Value> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "groundling {}: {said}", arguments.join(" "));
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// A folder for each of the ten classes, as many pictures in each, all of CIFAR's size.
+fn cifar10_mini(root: &Path) -> anyhow::Result<String> {
+    let found = LabelledImages::open_folders(&root.join("cifar10-mini/test"))?;
+    let mut counts = vec![0; found.classes.len()];
+    for image in &found.images {
+        let size = image.read(ImageLimits::default())?.dimensions();
+        ensure!(size == (32, 32), "{}: {size:?}", image.path.display());
+        counts[image.class] += 1;
+    }
+    ensure!(
+        counts == [25; 10] && found.ignored.is_empty(),
+        "pictures by class {counts:?}, ignored {:?}",
+        found.ignored
+    );
+    Ok(format!("{} pictures of {} classes", found.images.len(), counts.len()))
 }
 
 fn linter(root: &Path) -> anyhow::Result<String> {

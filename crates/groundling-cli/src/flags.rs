@@ -1,6 +1,7 @@
 //! Arguments as they are typed.
 
 mod analyze;
+mod classify;
 mod detect;
 mod model;
 pub(crate) mod train;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use analyze::{Analyze, AnalyzeAttention};
+pub(crate) use classify::Classify;
 pub(crate) use detect::Detect;
 pub(crate) use model::{Bench, Calibrate, Convert, Doctor, Ground, HowFlags, ModelFlags, Models, PrecisionName};
 
@@ -21,7 +23,8 @@ pub(crate) use model::{Bench, Calibrate, Convert, Doctor, Ground, HowFlags, Mode
     max_term_width = 110,
     after_help = "\
 Data sources: scenes:SPLIT[:COUNT], refer:FOLDER:SPLIT_BY:SPLIT, refzom:ROOT:SPLIT, grefcoco:ROOT:SPLIT,
-coco:IMAGES:ANNOTATIONS, jsonl:FILE, flickr:ROOT:IMAGES:SPLIT, resc:FILE:IMAGES.
+coco:IMAGES:ANNOTATIONS, jsonl:FILE, flickr:ROOT:IMAGES:SPLIT, resc:FILE:IMAGES; for classifiers folders:FOLDER (one folder a
+class), imagenet:ROOT:SPLIT, and scenes, whose objects are cut out.
 
 Exit codes: 0 success, 1 a negative answer (`data check` or `doctor` found faults), 2 an error.
 NO_COLOR is respected; GROUNDLING_LOG sets what is logged (for instance `debug`)."
@@ -56,9 +59,9 @@ pub(crate) enum Format {
     /// One JSON object, whose form is stable.
     #[value(alias = "native")]
     Json,
-    /// Of `ground`: predictions as JSON lines, as `eval --predictions` reads them. Of `detect`: a line for each picture.
+    /// Of `ground`: predictions as JSON lines, as `eval --predictions` reads them. Of `detect` and `classify`: a line for each picture.
     Jsonl,
-    /// Of `ground` and `detect`: as the zero-shot object detection of Hugging Face.
+    /// Of `ground` and `detect`: as the zero-shot object detection of Hugging Face; of `classify`: as its image classification.
     Hf,
     /// Of `ground` and `detect`: a results file of COCO.
     Coco,
@@ -70,6 +73,8 @@ pub(crate) enum Command {
     Ground(Ground),
     /// Find all objects of the classes that a detector knows.
     Detect(Detect),
+    /// Say what whole pictures show, among the classes that a classifier knows.
+    Classify(Classify),
     /// Make, check and look at data sets.
     #[command(subcommand)]
     Data(Data),
@@ -238,7 +243,7 @@ pub(crate) struct Eval {
     /// Write the reliability of the no-target score as a picture (.svg or .png).
     #[arg(long)]
     pub(crate) reliability: Option<PathBuf>,
-    /// Keep what the model said as JSON lines; `--predictions` reads them.
+    /// Keep what the model said as JSON lines; `--predictions` reads those about phrases.
     #[arg(long, value_name = "FILE", requires = "data")]
     pub(crate) save: Option<PathBuf>,
     /// Ask at each of these thresholds (`--sweep=-inf,0,inf`): accuracy against what was read. The report is that of the first.
@@ -251,7 +256,7 @@ pub(crate) struct Eval {
     /// Draw the sweep, or a detector's AP against its operations (.svg or .png).
     #[arg(long, value_name = "FILE", requires = "data")]
     pub(crate) chart: Option<PathBuf>,
-    /// Only the first pictures of the source.
+    /// Only the first pictures of the source; for classifiers on scenes, the objects of the first scenes.
     #[arg(long, value_name = "PICTURES", requires = "data")]
     pub(crate) limit: Option<usize>,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use groundling::bundle::WEIGHTS_VARIABLE;
-use groundling::{Bundle, BundleLimits, Detector, Grounder, Options, Settings};
+use groundling::{Bundle, BundleLimits, Classifier, Detector, Grounder, Options, Settings};
 use groundling_data::image::decode::ExifOrientation;
 
 use crate::flags::{HowFlags, ModelFlags};
@@ -38,12 +38,22 @@ impl ModelFlags {
 
     /// The detector, ready. There is none by default.
     pub(crate) fn open_detector(&self, exif: ExifOrientation) -> anyhow::Result<Detector> {
+        Ok(Detector::open_with(&self.named("detector")?, self.settings(exif))?)
+    }
+
+    /// The classifier, ready. There is none by default.
+    pub(crate) fn open_classifier(&self, exif: ExifOrientation) -> anyhow::Result<Classifier> {
+        Ok(Classifier::open_with(&self.named("classifier")?, self.settings(exif))?)
+    }
+
+    /// Weights of a kind of which the program has none of its own.
+    fn named(&self, kind: &str) -> anyhow::Result<Bundle> {
         self.set_threads()?;
         let named = self.weights.is_some() || std::env::var_os(WEIGHTS_VARIABLE).is_some_and(|name| !name.is_empty());
         if !named {
-            bail!("no detector is part of this program: name a folder of weights with --weights");
+            bail!("no {kind} is part of this program: name a folder of weights with --weights");
         }
-        Ok(Detector::open_with(&self.bundle()?, self.settings(exif))?)
+        self.bundle()
     }
 
     /// The detector of another folder of weights, on the same device.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use groundling::convert::ConvertError;
-use groundling::{BundleError, DetectError, DeviceError, GroundError};
+use groundling::{BundleError, ClassifyError, DetectError, DeviceError, GroundError};
 use groundling_core::PhraseError;
 use groundling_data::DatasetError;
 use groundling_data::image::decode::ImageError;
@@ -28,7 +28,9 @@ pub(crate) fn result<T: Serialize>(format: Format, value: &T, text: impl FnOnce(
     match format {
         Format::Text => say(&text()),
         Format::Jsonl | Format::Hf | Format::Coco => {
-            anyhow::bail!("this command prints text or json; the other formats are those of `ground` and `detect`")
+            anyhow::bail!(
+                "this command prints text or json; the other formats are those of `ground`, `detect` and `classify`"
+            )
         }
         Format::Json => say(&serde_json::to_string_pretty(value).context("the result as JSON")?),
     }
@@ -85,6 +87,9 @@ fn typed_hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<DetectError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<ClassifyError>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<BundleError>() {

@@ -29,7 +29,7 @@
 //! | [`source`] | names of data sources that every command understands: `refer:ROOT/refcoco:unc:val` |
 //! | [`pickle`] | Python pickles, read over a closed list of opcodes |
 //! | [`examples`] | one view of every source: pictures with their phrases and objects |
-//! | [`labelled`] | pictures with one class each: a folder a class, or ImageNet with its development kit |
+//! | [`labelled`] | pictures with one class each: a folder a class, ImageNet with its development kit, objects cut out of scenes |
 //! | [`scenes`] | a generated world: pictures, exact masks, phrases and their truth |
 //! | [`write`](mod@write) | data sets in five layouts, written so that the readers read them back |
 //! | [`check`](mod@check) | a linter for data sets |

@@ -10,6 +10,10 @@
 //! | `jsonl:FILE` | our own lines |
 //! | `flickr:ROOT:IMAGES:SPLIT` | a checkout of Flickr30k Entities and its images |
 //! | `resc:FILE:IMAGES` | a split list of ReSC or TransVG (`unc_testB.pth`) and its images |
+//! | `folders:FOLDER` | pictures with one class each, a folder for every class |
+//! | `imagenet:ROOT:SPLIT` | ImageNet, `train` or `val`, as it was distributed |
+//!
+//! The last two have classes of whole pictures and no boxes: open them with [`crate::labelled::ClassExamples`], which also takes `scenes:`.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -69,10 +73,22 @@ pub enum DataSource {
         /// Folder with images.
         images: PathBuf,
     },
+    /// Pictures with one class each, a folder for every class.
+    Folders {
+        /// The folder with those of the classes.
+        root: PathBuf,
+    },
+    /// ImageNet.
+    ImageNet {
+        /// Where it lies.
+        root: PathBuf,
+        /// `train` or `val`.
+        split: String,
+    },
 }
 
 const FORMS: &str = "expected scenes:SPLIT[:COUNT], refer:FOLDER:SPLIT_BY:SPLIT, refzom:ROOT:SPLIT, \
-     grefcoco:ROOT:SPLIT, coco:IMAGES:ANNOTATIONS, jsonl:FILE, flickr:ROOT:IMAGES:SPLIT or resc:FILE:IMAGES";
+     grefcoco:ROOT:SPLIT, coco:IMAGES:ANNOTATIONS, jsonl:FILE, flickr:ROOT:IMAGES:SPLIT, resc:FILE:IMAGES, folders:FOLDER or imagenet:ROOT:SPLIT";
 
 /// Seed of the scenes of a source; commands may choose another.
 pub const SCENES_SEED: u64 = 7;
@@ -111,6 +127,8 @@ impl FromStr for DataSource {
                 Self::Flickr { root: root.into(), images: images.into(), split: (*split).to_owned() }
             }
             ["resc", file, images] => Self::Resc { file: file.into(), images: images.into() },
+            ["folders", root] => Self::Folders { root: root.into() },
+            ["imagenet", root, split] => Self::ImageNet { root: root.into(), split: (*split).to_owned() },
             [kind, ..] if KINDS.contains(kind) => {
                 return Err(bad(format!("{} parts do not fit {kind:?}; {FORMS}", fields.len())));
             }
@@ -120,7 +138,8 @@ impl FromStr for DataSource {
     }
 }
 
-const KINDS: [&str; 8] = ["scenes", "refer", "refzom", "grefcoco", "coco", "jsonl", "flickr", "resc"];
+const KINDS: [&str; 10] =
+    ["scenes", "refer", "refzom", "grefcoco", "coco", "jsonl", "flickr", "resc", "folders", "imagenet"];
 
 /// Parts between colons. The colon of a drive letter (`C:\data`) divides nothing.
 fn fields(name: &str) -> Vec<String> {
@@ -161,7 +180,8 @@ impl DataSource {
     /// Reads a source of files. Scenes are not files: make them with [`crate::scenes::Scenes`].
     ///
     /// # Errors
-    /// [`DatasetError`] naming file and place; for [`DataSource::Scenes`] that it has no files.
+    /// [`DatasetError`] naming file and place; for [`DataSource::Scenes`] that it has no files, for sources of classes that they have no
+    /// boxes.
     pub fn read(&self) -> Result<Dataset, DatasetError> {
         match self {
             Self::Scenes { .. } => Err(DatasetError::Source {
@@ -180,6 +200,11 @@ impl DataSource {
             Self::Jsonl { file } => jsonl::read(file),
             Self::Flickr { root, images, split } => flickr::read(root, split, vec![images.clone()]),
             Self::Resc { file, images } => resc::read(file, ListBox::of_file(file), vec![images.clone()]),
+            Self::Folders { root } | Self::ImageNet { root, .. } => Err(DatasetError::Source {
+                found: root.display().to_string(),
+                message: "has a class for each picture, and neither boxes nor phrases: it is for classifiers"
+                    .to_owned(),
+            }),
         }
     }
 }
@@ -203,6 +228,9 @@ mod tests {
         assert_eq!(parse("refer:data/refcoco+:unc:testA"), refer);
         let coco = DataSource::Coco { images: "D:/i".into(), annotations: "D:/a.json".into() };
         assert_eq!(parse("coco:D:/i:D:/a.json"), coco);
+        assert_eq!(parse("folders:data/cifar"), DataSource::Folders { root: "data/cifar".into() });
+        let imagenet = DataSource::ImageNet { root: "D:\\imagenet".into(), split: "val".into() };
+        assert_eq!(parse("imagenet:D:\\imagenet:val"), imagenet);
     }
 
     #[test]
@@ -214,6 +242,7 @@ mod tests {
             ("scenes:dev", "there is no split \"dev\" of scenes"),
             ("scenes:val:0", "count is \"0\""),
             ("jsonl:", "part 2 is empty"),
+            ("imagenet:data", "2 parts do not fit \"imagenet\""),
         ] {
             let error = name.parse::<DataSource>().unwrap_err().to_string();
             assert!(error.contains(message), "{name}: {error}");

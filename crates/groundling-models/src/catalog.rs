@@ -8,6 +8,7 @@ use crate::contract::{ConfigError, InputSpec, System, Trainable};
 use crate::dmmi::{Dmmi, DmmiConfig};
 use crate::focus_detr::FocusDetrConfig;
 use crate::qrnet::{QrNet, QrNetConfig};
+use crate::scalablevit::ScalableVitConfig;
 use crate::scanformer::{ScanFormer, ScanFormerConfig};
 use crate::transvg::{TransVg, TransVgConfig};
 use crate::vltvg::{Vltvg, VltvgConfig};
@@ -122,6 +123,53 @@ pub fn detectors() -> Vec<DetectorSpec> {
         spec("focus-detr-r50", "r50", FocusDetrConfig::r50(), of_paper, 49_446_160, 468_627_322_880),
         spec("focus-detr-r101", "r101", FocusDetrConfig::r101(), of_paper, 68_490_512, 595_524_679_680),
         spec("focus-detr-swin-l", "swin_l", FocusDetrConfig::swin_l(), of_paper, 219_677_188, 1_652_649_787_392),
+    ]
+}
+
+const SCALABLEVIT: Paper = Paper {
+    title: "ScalableViT: Rethinking the Context-oriented Generalization of Vision Transformer",
+    venue: "ECCV 2022",
+    arxiv: "2203.10790",
+    licence: "MIT OR Apache-2.0",
+};
+
+/// A classifier of the catalogue: it names what a whole picture shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassifierSpec {
+    /// `scalablevit-small`.
+    pub name: &'static str,
+    /// Name of its preset: `small`.
+    pub preset: &'static str,
+    /// Its sizes.
+    pub config: ScalableVitConfig,
+    /// What it is for, in a sentence.
+    pub about: &'static str,
+    /// The paper of the system.
+    pub paper: Paper,
+    /// Numbers in its parameters.
+    pub parameters: usize,
+    /// Operations for a picture, a multiply-add being two.
+    pub flops: u64,
+}
+
+/// All classifiers, smallest first.
+pub fn classifiers() -> Vec<ClassifierSpec> {
+    let spec = |name, preset, config, about, parameters, flops| ClassifierSpec {
+        name,
+        preset,
+        config,
+        about,
+        paper: SCALABLEVIT,
+        parameters,
+        flops,
+    };
+    let of_paper = "the size of the paper; reads weights of its authors";
+    let tiny = ScalableVitConfig::tiny();
+    vec![
+        spec("scalablevit-tiny", "tiny", tiny, "for tests and experiments", 501_758, 182_445_600),
+        spec("scalablevit-small", "small", ScalableVitConfig::small(), of_paper, 32_000_472, 8_530_590_208),
+        spec("scalablevit-base", "base", ScalableVitConfig::base(), of_paper, 81_881_624, 17_601_986_816),
+        spec("scalablevit-large", "large", ScalableVitConfig::large(), of_paper, 109_288_840, 29_975_064_576),
     ]
 }
 

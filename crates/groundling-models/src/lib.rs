@@ -5,6 +5,7 @@
 //! | [`contract`] | what every system takes and gives |
 //! | [`catalog`] | every model that can be named |
 //! | [`focus_detr`] | finds objects of known classes, spending attention on foreground |
+//! | [`scalablevit`] | names what a picture shows, and is a backbone of others |
 //! | [`scanformer`] | reads a picture from coarse to fine |
 //! | [`dmmi`] | masks for nothing, one or many |
 //! | [`transvg`] | one encoder over phrase and picture, and a token that answers |

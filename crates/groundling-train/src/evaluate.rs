@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use groundling::DetectError;
 use groundling::instances::instances;
+use groundling::{ClassifyError, DetectError};
 use groundling_core::{BoxCxcywh, BoxXyxy, FrameError, Pixels, Placement, Rle, Unit};
 use groundling_data::examples::{ExampleError, ExamplePhrase, Examples, Picture};
 use groundling_data::image::preprocess::Preprocessor;
@@ -156,12 +156,15 @@ pub enum EvaluationError {
     /// What was detected cannot be scored.
     #[error(transparent)]
     Coco(#[from] CocoError),
-    /// The data have classes that the detector does not know.
-    #[error("the detector does not know the classes {}; it knows {}", listed(unknown), listed(known))]
+    /// The classifier cannot do what was asked.
+    #[error(transparent)]
+    Classify(#[from] ClassifyError),
+    /// The data have classes that the model does not know.
+    #[error("the model does not know the classes {}; it knows {}", listed(unknown), listed(known))]
     Classes {
         /// Classes of the data.
         unknown: Vec<String>,
-        /// Classes of the detector.
+        /// Classes of the model.
         known: Vec<String>,
     },
 }

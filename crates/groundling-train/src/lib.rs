@@ -9,10 +9,11 @@
 //! |---|---|
 //! | [`recipe`] | TOML to typed sections, overrides, curriculum |
 //! | [`run`] | the loop: steps, evaluations, states, weights, and [`Observer`](run::Observer) to watch it |
-//! | [`task`] | what differs between phrases, objects and whatever comes next |
+//! | [`task`] | what differs between phrases, objects, classes and whatever comes next |
 //! | [`batches`], [`order`] | what the model is shown, as a pure function of the recipe and the step |
 //! | [`phrases`], [`sample`] | the task of systems: a picture, a phrase and what it refers to |
 //! | [`objects`] | the task of detectors: a picture and all objects of known classes |
+//! | [`classes`] | the task of classifiers: a picture and its class |
 //! | [`attention`] | phrases with losses on attention: AttBalance |
 //! | [`optimizer`], [`schedule`] | AdamW and Muon on the host, learning rates |
 //! | [`evaluate`](mod@evaluate) | figures through the inference path |
@@ -23,6 +24,7 @@
 
 pub mod attention;
 pub mod batches;
+pub mod classes;
 pub mod evaluate;
 pub mod log;
 pub mod objects;

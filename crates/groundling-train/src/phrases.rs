@@ -11,7 +11,7 @@ use groundling_models::contract::{Batch, GroundOptions, InputSpec, Losses, Sampl
 use crate::batches::{BatchError, Turn};
 use crate::evaluate::{Evaluation, EvaluationError, evaluate};
 use crate::order::{Pictures, Place};
-use crate::recipe::{Augmentation, DataSection, Recipe, RecipeError, Stage, ValidationSection};
+use crate::recipe::{Augmentation, DataSection, Recipe, Stage, ValidationSection};
 use crate::sample::{HostSample, SampleMaker};
 use crate::task::{ConfigOf, CriterionOf, LossError, RecipeOf, Task};
 
@@ -43,15 +43,8 @@ impl<S: System + 'static> Phrases<S> {
     /// # Errors
     /// If a source cannot be opened, or the recipe changes pictures in a way that phrases do not allow.
     pub fn open_with(recipe: &RecipeOf<Self>, input: InputSpec, masks: bool) -> Result<Self, BatchError> {
-        if recipe.augmentation.kind == Augmentation::Detector {
-            let expected = "\"none\" or \"grounder\", since a detector's crops lose what phrases speak about";
-            return Err(RecipeError::Value {
-                key: "augmentation.kind".to_owned(),
-                found: "\"detector\"".to_owned(),
-                expected: expected.to_owned(),
-            }
-            .into());
-        }
+        let expected = "\"none\" or \"grounder\", since other crops lose what phrases speak about";
+        recipe.augmentation.check_kind(&[Augmentation::None, Augmentation::Grounder], expected)?;
         let maker = SampleMaker::new(input, WordPiece::bert_base_uncased(), &recipe.augmentation);
         let open = |data: &DataSection| Source::open(data, recipe, masks);
         Ok(Self {

@@ -112,8 +112,8 @@ impl SampleMaker {
         let AugmentationSection { kind, mirror, jitter, jitter_strength, .. } = self.augmentation;
         match kind {
             Augmentation::Grounder => GrounderRecipe { crop_keeps: targets, ..self.grounder.clone() }.apply(scene, rng),
-            // `Phrases` refuses recipes with a detector's crops.
-            Augmentation::None | Augmentation::Detector => {
+            // `Phrases` refuses recipes with a detector's or a classifier's crops.
+            Augmentation::None | Augmentation::Detector | Augmentation::Classifier => {
                 if rng.chance(jitter) {
                     random_jitter(&mut scene.image, jitter_strength, rng);
                 }

@@ -8,6 +8,9 @@ use crate::recipe::{ScheduleSection, Shape};
 ///
 /// The first step already moves (`1 / warm-up steps`), and the last one still does, however little.
 pub fn rate_factor(schedule: &ScheduleSection, step: u64, steps: u64) -> f64 {
+    if let (Shape::CosineByEpoch, Some(epochs)) = (schedule.shape, schedule.epochs) {
+        return by_epoch(schedule, epochs, (step as f64 * epochs / steps.max(1) as f64) as u64);
+    }
     let warmup = warmup_steps(schedule, steps);
     if step < warmup {
         return (step + 1) as f64 / warmup as f64;
@@ -15,7 +18,8 @@ pub fn rate_factor(schedule: &ScheduleSection, step: u64, steps: u64) -> f64 {
     let rest = (steps - warmup.min(steps)).max(1);
     let done = ((step - warmup) as f64 / rest as f64).min(1.0);
     let fallen = match schedule.shape {
-        Shape::Constant => return 1.0,
+        // Recipes of the shape `cosine_by_epoch` state epochs, and were answered above.
+        Shape::Constant | Shape::CosineByEpoch => return 1.0,
         Shape::Linear => 1.0 - done,
         Shape::Poly => (1.0 - done).powf(0.9),
         Shape::Cosine => 0.5 * (1.0 + (PI * done).cos()),
@@ -26,6 +30,17 @@ pub fn rate_factor(schedule: &ScheduleSection, step: u64, steps: u64) -> f64 {
         }
     };
     schedule.floor + (1.0 - schedule.floor) * fallen
+}
+
+/// The factor in an epoch, counted from 0: that of the epoch before, as the scheduler is told of an epoch when it ends.
+fn by_epoch(schedule: &ScheduleSection, epochs: f64, epoch: u64) -> f64 {
+    let ScheduleSection { warmup, start, floor, .. } = *schedule;
+    let Some(told) = epoch.checked_sub(1) else { return start };
+    let (told, warmup) = (told as f64, (warmup * epochs).round());
+    if told < warmup {
+        return start + told * (1.0 - start) / warmup;
+    }
+    floor + 0.5 * (1.0 - floor) * (1.0 + (PI * told / epochs).cos())
 }
 
 /// Steps of the warm-up.
@@ -74,6 +89,28 @@ mod tests {
         let factors: Vec<f64> = (0..10).map(|step| rate_factor(&schedule, step, 10)).collect();
         let expected = [1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.01];
         assert!(factors.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{factors:?}");
+    }
+
+    /// The 300 rates of the published recipe.
+    #[test]
+    fn rates_by_epoch_are_the_published_ones() {
+        let bytes = std::fs::read(groundling_testkit::fixtures().join("goldens/scalablevit/recipe.json")).unwrap();
+        let recipe: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let published = recipe["lr_by_epoch_base_1e_3"].as_array().unwrap();
+        assert_eq!(published.len(), 300);
+        let shape = Shape::CosineByEpoch;
+        let (epochs, warmup) = (Some(300.0), 5.0 / 300.0);
+        let schedule =
+            ScheduleSection { epochs, warmup, start: 1e-3, floor: 1e-2, shape, ..ScheduleSection::default() };
+        // 1251 steps an epoch, as ImageNet has with batches of 1024.
+        let steps = 300 * 1251;
+        for (epoch, expected) in (0..).zip(published) {
+            let expected = expected.as_f64().unwrap();
+            for step in [0, 600, 1250] {
+                let found = 1e-3 * rate_factor(&schedule, epoch * 1251 + step, steps);
+                assert!((found - expected).abs() < 1e-15, "epoch {epoch}, step {step}: {found}, expected {expected}");
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a model is trained for: the part of training that differs between phrases, objects and whatever comes next.
+//! What a model is trained for: the part of training that differs between phrases, objects, classes and whatever comes next.
 //!
 //! The loop ([`run`](crate::run)), the order of samples, the threads that prepare them ([`batches`](crate::batches)), the optimiser, the
 //! average, states and logs are the same for every [`Task`].
@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use burn::tensor::Device;
 use groundling_models::contract::{Losses, Trainable};
 use groundling_models::focus_detr::StepError;
+use groundling_models::scalablevit::TooSmall;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -176,6 +177,9 @@ pub enum LossError {
     /// A batch that the detector cannot take.
     #[error(transparent)]
     Detector(StepError),
+    /// Pictures that are too small for the classifier.
+    #[error(transparent)]
+    TooSmall(#[from] TooSmall),
 }
 
 impl From<StepError> for LossError {

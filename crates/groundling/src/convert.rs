@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use groundling_models::contract::{ConfigError, Trainable};
+use groundling_models::scalablevit::DetectError;
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Report, plan};
 
 use crate::{BundleError, DeviceError};
@@ -51,6 +52,14 @@ pub enum ConvertError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// The shapes of the checkpoint say no configuration.
+    #[error("{path}: {source}")]
+    Undetected {
+        /// The checkpoint.
+        path: std::path::PathBuf,
+        /// What is missing.
+        source: DetectError,
+    },
     /// The CPU is not part of this build.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -74,6 +83,7 @@ impl ConvertError {
             Self::UnknownSystem { .. } => Some("`groundling models` lists the systems".to_owned()),
             Self::Device(error) => Some(error.hint()),
             Self::Bundle(error) => error.hint(),
+            Self::Undetected { .. } => Some("name the sizes with --preset or --config".to_owned()),
             Self::Config(_) | Self::NoConfig { .. } => None,
         }
     }

@@ -33,6 +33,7 @@
 //! | [`Grounder`] | a model that is ready: opens pictures, keeps phrases |
 //! | [`Session`] | a picture that was read: answers phrases |
 //! | [`Options`], [`Answer`], [`Explain`] | how to answer, what it took, what was looked at |
+//! | [`Detector`], [`Classifier`] | all objects of known classes in a picture, and the class of a whole one |
 //! | [`attention`] | where the tokens that answer looked |
 //! | [`Bundle`] | a folder of weights: opened, verified, written |
 //! | [`convert`] | checkpoints of other programs as models of ours |
@@ -45,6 +46,7 @@ pub mod attention;
 mod builtin;
 pub mod bundle;
 mod cache;
+pub mod classifier;
 pub mod convert;
 mod deduce;
 pub mod detector;
@@ -60,6 +62,7 @@ pub mod systems;
 mod verdict;
 
 pub use bundle::{Bundle, BundleError, BundleLimits, Description};
+pub use classifier::{Classified, Classifier, ClassifyError, RankedClass};
 pub use detector::{DetectError, DetectOptions, Detected, Detector, FoundObject, KeptTokens};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::GroundError;

@@ -7,6 +7,7 @@ use groundling_models::contract::{System, Trainable};
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_models::focus_detr::{FocusDetr, FocusDetrConfig};
 use groundling_models::qrnet::{QrNet, QrNetConfig};
+use groundling_models::scalablevit::{self, ScalableVit, ScalableVitConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
 use groundling_models::vltvg::{Vltvg, VltvgConfig};
@@ -23,9 +24,12 @@ pub const NAMES: &[&str] = &[ScanFormer::NAME, Dmmi::NAME, TransVg::NAME, Vltvg:
 /// The detectors of this version, by name.
 pub const DETECTORS: &[&str] = &[FocusDetr::NAME];
 
+/// The classifiers of this version, by name.
+pub const CLASSIFIERS: &[&str] = &[ScalableVit::NAME];
+
 /// Names of everything that can be trained and converted.
 pub fn all_names() -> Vec<&'static str> {
-    NAMES.iter().chain(DETECTORS).copied().collect()
+    NAMES.iter().chain(DETECTORS).chain(CLASSIFIERS).copied().collect()
 }
 
 /// Opens a bundle of whatever system.
@@ -38,6 +42,9 @@ pub(crate) fn open(bundle: &Bundle, settings: Settings) -> Result<Grounder, Grou
         QrNet::NAME => open_as::<QrNet>(bundle, settings),
         found if DETECTORS.contains(&found) => {
             Err(BundleError::Detector { path: bundle.place().into(), found: found.to_owned() }.into())
+        }
+        found if CLASSIFIERS.contains(&found) => {
+            Err(BundleError::Classifier { path: bundle.place().into(), found: found.to_owned() }.into())
         }
         found => {
             let (path, found, known) = (bundle.place().into(), found.to_owned(), NAMES.to_vec());
@@ -69,9 +76,29 @@ pub fn preset(system: &str, name: &str) -> Option<Value> {
         Vltvg::NAME => serde_json::to_value(VltvgConfig::preset(name)?).ok(),
         QrNet::NAME => serde_json::to_value(QrNetConfig::preset(name)?).ok(),
         FocusDetr::NAME => serde_json::to_value(FocusDetrConfig::preset(name)?).ok(),
+        ScalableVit::NAME => serde_json::to_value(ScalableVitConfig::preset(name)?).ok(),
         _ => None,
     }
 }
+
+/// The configuration that a foreign checkpoint belongs to, as JSON, read from its names and shapes; `None` for systems whose checkpoints do
+/// not say it.
+///
+/// # Errors
+/// If the checkpoint is none of the system.
+pub fn detect(system: &str, checkpoint: &Checkpoint) -> Result<Option<Value>, ConvertError> {
+    if system != ScalableVit::NAME {
+        return Ok(None);
+    }
+    let shapes = checkpoint.tensors().iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+    match scalablevit::detect(&shapes, PUBLISHED_HEAD_WIDTH) {
+        Ok((_, config)) => Ok(serde_json::to_value(config).ok()),
+        Err(source) => Err(ConvertError::Undetected { path: checkpoint.path().into(), source }),
+    }
+}
+
+/// Channels of an attention head in all published models; shapes do not show it.
+const PUBLISHED_HEAD_WIDTH: usize = 32;
 
 /// A model with random weights, for measurements. The same seed gives the same weights.
 ///
@@ -151,6 +178,7 @@ impl Import<'_> {
             Vltvg::NAME => self.run::<Vltvg>(None),
             QrNet::NAME => self.run::<QrNet>(None),
             FocusDetr::NAME => self.run::<FocusDetr>(None),
+            ScalableVit::NAME => self.run::<ScalableVit>(None),
             _ => Err(self.unknown()),
         }
     }
@@ -172,6 +200,7 @@ impl Import<'_> {
             Vltvg::NAME => self.run::<Vltvg>(Some((folder, description, precision))),
             QrNet::NAME => self.run::<QrNet>(Some((folder, description, precision))),
             FocusDetr::NAME => self.run::<FocusDetr>(Some((folder, description, precision))),
+            ScalableVit::NAME => self.run::<ScalableVit>(Some((folder, description, precision))),
             _ => Err(self.unknown()),
         }
     }

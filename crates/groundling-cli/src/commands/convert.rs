@@ -48,9 +48,7 @@ struct Shape {
 }
 
 pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
-    if !systems::all_names().contains(&flags.system.as_str()) {
-        bail!("there is no system {:?}; this version has {}", flags.system, systems::all_names().join(", "));
-    }
+    check_system(&flags.system)?;
     let take = match flags.take.as_str() {
         "auto" => Weights::Auto,
         "ema" => Weights::Ema,
@@ -82,7 +80,14 @@ pub(crate) fn run(flags: &Convert, format: Format) -> anyhow::Result<Outcome> {
     Ok(if fits { Outcome::Done } else { Outcome::Negative })
 }
 
-/// The name of the preset, empty where there is none, and the configuration.
+fn check_system(system: &str) -> anyhow::Result<()> {
+    if !systems::all_names().contains(&system) {
+        bail!("there is no system {system:?}; this version has {}", systems::all_names().join(", "));
+    }
+    Ok(())
+}
+
+/// The name of the preset, empty where there is none, and the configuration: of a file, of a preset, or what the checkpoint says.
 fn config(flags: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<(String, Value)> {
     if let Some(file) = &flags.config {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;
@@ -92,6 +97,9 @@ fn config(flags: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<(String, V
         return Ok((String::new(), config));
     }
     let Some(preset) = &flags.preset else {
+        if let Some(config) = systems::detect(&flags.system, checkpoint)? {
+            return Ok((String::new(), config));
+        }
         let (preset, config) = systems::deduced(&flags.system, checkpoint).with_context(|| {
             let file = flags.checkpoint.display();
             format!("{file}: its names do not tell the sizes of a {}; say them with --preset or --config", flags.system)
@@ -104,18 +112,22 @@ fn config(flags: &Convert, checkpoint: &Checkpoint) -> anyhow::Result<(String, V
     Ok((preset.clone(), config))
 }
 
-/// Names of a detector's classes: those of a file, or COCO's where there are as many; none for other systems.
+/// Names of the classes of a detector or classifier: those of a file, or COCO's for a detector of as many; none for other systems.
 fn classes(flags: &Convert, config: &Value) -> anyhow::Result<Vec<String>> {
-    if !systems::DETECTORS.contains(&flags.system.as_str()) {
-        return Ok(Vec::new());
-    }
-    let expected = config["classes"].as_u64().unwrap_or_default() as usize;
+    let detects = systems::DETECTORS.contains(&flags.system.as_str());
+    let expected = match systems::CLASSIFIERS.contains(&flags.system.as_str()) {
+        true if config["head"].is_null() => bail!("this checkpoint is a backbone: it gives maps, and names nothing"),
+        true => &config["head"]["classes"],
+        false if detects => &config["classes"],
+        false => return Ok(Vec::new()),
+    };
+    let expected = expected.as_u64().unwrap_or_default() as usize;
     let names: Vec<String> = match &flags.classes {
         Some(file) => {
             let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
             text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
         }
-        None if expected == COCO_CLASSES.len() => COCO_CLASSES.map(str::to_owned).to_vec(),
+        None if detects && expected == COCO_CLASSES.len() => COCO_CLASSES.map(str::to_owned).to_vec(),
         None => bail!("the names of {expected} classes are not known: give a file with --classes, a name a line"),
     };
     if names.len() != expected {

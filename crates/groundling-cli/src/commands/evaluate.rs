@@ -131,8 +131,13 @@ struct Looked {
 }
 
 pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> anyhow::Result<Outcome> {
-    if systems::DETECTORS.contains(&flags.model.bundle()?.manifest().system.as_str()) {
+    let bundle = flags.model.bundle()?;
+    let system = bundle.manifest().system.as_str();
+    if systems::DETECTORS.contains(&system) {
         return super::evaluate_objects::run(flags, source, format);
+    }
+    if systems::CLASSIFIERS.contains(&system) {
+        return super::evaluate_classes::run(flags, source, format);
     }
     if !flags.keep_ratio.is_empty() {
         bail!("--keep-ratio is for detectors; what these weights read is chosen by --threshold and --sweep");

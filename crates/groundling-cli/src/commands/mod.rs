@@ -4,12 +4,14 @@ mod analyze;
 mod bench;
 mod calibrate;
 mod charts;
+mod classify;
 mod convert;
 mod data;
 mod detect;
 mod doctor;
 mod eval;
 mod evaluate;
+mod evaluate_classes;
 mod evaluate_objects;
 mod ground;
 mod models;
@@ -29,6 +31,7 @@ pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
     match flags.command {
         Command::Ground(ground) => ground::run(&ground, format, flags.quiet),
         Command::Detect(detect) => detect::run(&detect, format, flags.quiet),
+        Command::Classify(classify) => classify::run(&classify, format, flags.quiet),
         Command::Data(Data::Make(make)) => data::make(&make, format, flags.quiet),
         Command::Data(Data::Check { path }) => data::check(&path, format),
         Command::Data(Data::Sheet(sheet)) => data::sheet(&sheet, format),

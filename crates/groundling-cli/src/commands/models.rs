@@ -7,6 +7,7 @@ use groundling::{Bundle, BundleLimits};
 use groundling_models::catalog;
 use groundling_models::contract::Trainable;
 use groundling_models::focus_detr::FocusDetr;
+use groundling_models::scalablevit::ScalableVit;
 use serde::Serialize;
 
 use crate::flags::{Format, Models};
@@ -17,6 +18,7 @@ struct Listing {
     schema: &'static str,
     models: Vec<Entry>,
     detectors: Vec<DetectorEntry>,
+    classifiers: Vec<ClassifierEntry>,
     weights: Vec<Found>,
 }
 
@@ -46,6 +48,21 @@ struct DetectorEntry {
     classes: usize,
     parameters: usize,
     dense_gflops: f64,
+    paper: String,
+    licence: &'static str,
+}
+
+#[derive(Serialize)]
+struct ClassifierEntry {
+    name: &'static str,
+    system: &'static str,
+    preset: &'static str,
+    about: &'static str,
+    /// Side of the input, pixels.
+    input: usize,
+    classes: usize,
+    parameters: usize,
+    gflops: f64,
     paper: String,
     licence: &'static str,
 }
@@ -83,6 +100,7 @@ pub(crate) fn run(flags: &Models, format: Format) -> anyhow::Result<Outcome> {
         schema: "groundling.models/1",
         models: catalog::all().into_iter().map(entry).collect(),
         detectors: catalog::detectors().into_iter().map(detector).collect(),
+        classifiers: catalog::classifiers().into_iter().map(classifier).collect(),
         weights: found(&flags.folders),
     };
     output::result(format, &listing, || text(&listing))?;
@@ -115,6 +133,21 @@ fn detector(spec: catalog::DetectorSpec) -> DetectorEntry {
         classes: spec.config.classes,
         parameters: spec.parameters,
         dense_gflops: spec.dense_flops as f64 / 1e9,
+        paper: source(&spec.paper),
+        licence: spec.paper.licence,
+    }
+}
+
+fn classifier(spec: catalog::ClassifierSpec) -> ClassifierEntry {
+    ClassifierEntry {
+        name: spec.name,
+        system: ScalableVit::NAME,
+        preset: spec.preset,
+        about: spec.about,
+        input: spec.config.side,
+        classes: spec.config.head.map_or(0, |head| head.classes),
+        parameters: spec.parameters,
+        gflops: spec.flops as f64 / 1e9,
         paper: source(&spec.paper),
         licence: spec.paper.licence,
     }
@@ -181,8 +214,14 @@ fn text(listing: &Listing) -> String {
         let parameters = millions(*parameters as u64);
         lines.push(format!("{name:20} {parameters:>10} {short:>7} {dense_gflops:>12.3}  {about}"));
     }
+    lines.push(format!("\n{:20} {:>10} {:>7} {:>12}  {}", "classifier", "parameters", "input", "GFLOPs", "about"));
+    for ClassifierEntry { name, parameters, input, gflops, about, .. } in &listing.classifiers {
+        let parameters = millions(*parameters as u64);
+        lines.push(format!("{name:20} {parameters:>10} {input:>7} {gflops:>12.3}  {about}"));
+    }
     let mut papers: Vec<&String> = listing.models.iter().map(|entry| &entry.paper).collect();
     papers.extend(listing.detectors.iter().map(|entry| &entry.paper));
+    papers.extend(listing.classifiers.iter().map(|entry| &entry.paper));
     papers.dedup();
     lines.extend(papers.into_iter().map(|paper| format!("  {paper}")));
     lines.push(String::new());

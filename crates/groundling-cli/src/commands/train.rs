@@ -8,10 +8,12 @@ use groundling_models::contract::Trainable;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_models::focus_detr::{FocusDetr, FocusDetrConfig};
 use groundling_models::qrnet::{QrNet, QrNetConfig};
+use groundling_models::scalablevit::{ScalableVit, ScalableVitConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
 use groundling_models::vltvg::{Vltvg, VltvgConfig};
 use groundling_train::attention::Supervised;
+use groundling_train::classes::Classes;
 use groundling_train::log::{EvaluationLine, LOG_FILE, read_lines};
 use groundling_train::objects::Objects;
 use groundling_train::phrases::Phrases;
@@ -56,6 +58,7 @@ pub(crate) fn run(flags: &Train, format: Format, quiet: bool) -> anyhow::Result<
         Vltvg::NAME => run_task::<Supervised<Vltvg>>(flags, &text, VltvgConfig::preset, format, quiet),
         QrNet::NAME => run_task::<Supervised<QrNet>>(flags, &text, QrNetConfig::preset, format, quiet),
         FocusDetr::NAME => run_task::<Objects>(flags, &text, FocusDetrConfig::preset, format, quiet),
+        ScalableVit::NAME => run_task::<Classes>(flags, &text, ScalableVitConfig::preset, format, quiet),
         found => bail!("{file}: there is no system {found:?}, expected one of {:?}", systems::all_names()),
     }
 }

@@ -76,14 +76,15 @@ pub(crate) struct Ground {
 Examples:
   groundling convert vilt.ckpt --system scanformer --preset vilt_b -o weights/from-vilt
   groundling convert pytorch_model.bin --system scanformer --preset vilt_b_hf --layout hf --dry-run
-  groundling convert TransVG_R50_unc.pth --system transvg -o weights/transvg-r50")]
+  groundling convert TransVG_R50_unc.pth --system transvg -o weights/transvg-r50
+  groundling convert scalable_vit_small.pth --system scalablevit --classes imagenet-names.txt -o weights/scalablevit-small")]
 pub(crate) struct Convert {
     /// The checkpoint: safetensors, or anything that `torch.save` wrote.
     pub(crate) checkpoint: PathBuf,
     /// The system it becomes.
     #[arg(long)]
     pub(crate) system: String,
-    /// Sizes of the model by name, see `groundling models`. Checkpoints of the authors of TransVG, VLTVG and QRNet tell theirs.
+    /// Sizes of the model by name, see `groundling models`. Checkpoints of the authors of TransVG, VLTVG, QRNet and ScalableViT tell theirs.
     #[arg(long)]
     pub(crate) preset: Option<String>,
     /// Sizes of the model from a JSON file (the `config` of a config.json).
@@ -110,7 +111,8 @@ pub(crate) struct Convert {
     /// Licence of the weights, as their authors state it.
     #[arg(long, default_value = "unknown: see where the checkpoint comes from")]
     pub(crate) licence: String,
-    /// Detectors: a text file with the names of the classes, one a line, in the order of the model's outputs; COCO's for 80 if not said.
+    /// Detectors and classifiers: a text file with the names of the classes, one a line, in the order of the model's outputs; for detectors
+    /// COCO's for 80 if not said.
     #[arg(long, value_name = "FILE")]
     pub(crate) classes: Option<PathBuf>,
     /// Seed of the parameters that the checkpoint lacks.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod analyze;
+mod classify;
 mod detect;
 mod formats;
 mod masks;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use assert_cmd::cargo::cargo_bin;
 use groundling_models::contract::{ConfigError, Trainable};
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
+use groundling_models::focus_detr::{FocusDetr, FocusDetrConfig};
 use groundling_models::qrnet::{QrNet, QrNetConfig};
+use groundling_models::scalablevit::{ScalableVit, ScalableVitConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
 use groundling_models::vltvg::{Vltvg, VltvgConfig};
@@ -130,7 +132,9 @@ fn recipes_of<M: Trainable>(
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        for word in ["# command   groundling train recipes/", "# hardware ", "# time ", "# expected "] {
+        let command =
+            format!("# command   groundling train recipes/{}/{}", M::NAME, path.file_name().unwrap().to_str().unwrap());
+        for word in [command.as_str(), "# hardware ", "# time ", "# expected "] {
             assert!(text.contains(word), "{}: the header lacks {word:?}", path.display());
         }
         let mut recipe = Recipe::<M::Criterion>::parse(&text, &path.display().to_string(), &[]).unwrap();
@@ -154,4 +158,6 @@ fn every_recipe_of_the_project_is_read() {
     recipes_of::<TransVg>(7, TransVgConfig::preset, |config, criterion| config.check().and(criterion.check()));
     recipes_of::<Vltvg>(7, VltvgConfig::preset, |config, _| config.check());
     recipes_of::<QrNet>(5, QrNetConfig::preset, |config, criterion| config.check().and(criterion.check()));
+    recipes_of::<FocusDetr>(2, FocusDetrConfig::preset, |config, criterion| config.check().and(criterion.check()));
+    recipes_of::<ScalableVit>(5, ScalableVitConfig::preset, |config, criterion| config.check().and(criterion.check()));
 }

@@ -9,6 +9,7 @@ use groundling_core::ImageSize;
 use image::{Rgb, RgbImage};
 
 use super::augment::Jitter;
+use super::preprocess::{Fit, IMAGENET_MEAN, IMAGENET_STD, Preprocessor};
 use super::resize::{Filter, resize};
 use crate::rng::Rng;
 
@@ -329,8 +330,18 @@ impl RandomResizedCrop {
     }
 }
 
+/// A picture longer than so many times its short side is cut to that before it is enlarged, or a strip of 16384 x 1 pixels would take
+/// gigabytes. Of what is left, the middle that is scored is a fraction.
+const LONGEST_ASPECT: u32 = 16;
+
 /// The square that a classifier is scored on: the short side becomes `floor(256 / 224 side)`, bicubic, and the middle is cut out.
 pub fn scored(image: &RgbImage, side: u32) -> RgbImage {
+    let most = image.width().min(image.height()).saturating_mul(LONGEST_ASPECT);
+    if image.width().max(image.height()) > most {
+        let (width, height) = (image.width().min(most), image.height().min(most));
+        let (left, top) = ((image.width() - width) / 2, (image.height() - height) / 2);
+        return scored(&image::imageops::crop_imm(image, left, top, width, height).to_image(), side);
+    }
     let short = (f64::from(side) * 256.0 / 224.0).floor().max(1.0) as u32;
     let (width, height) = image.dimensions();
     // The longer side is rounded down, as torchvision does.
@@ -341,6 +352,13 @@ pub fn scored(image: &RgbImage, side: u32) -> RgbImage {
     let resized = resize(image, size, Filter::Bicubic);
     let middle = |length: u32| (f64::from(length.saturating_sub(side)) / 2.0).round_ties_even() as u32;
     image::imageops::crop_imm(&resized, middle(w), middle(h), side, side).to_image()
+}
+
+/// A picture as classifiers read it: `[3, H, W]`, normalised by ImageNet's mean and deviation.
+pub fn normalised(image: &RgbImage) -> Vec<f32> {
+    let side = image.height();
+    let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
+    Preprocessor { fit: Fit::Square { side }, filter: Filter::Bicubic, mean, std }.normalised(image)
 }
 
 /// Fills a random rectangle of a normalised picture with noise.

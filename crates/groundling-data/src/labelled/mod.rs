@@ -1,4 +1,6 @@
-//! Pictures with one class each: a folder for every class, or ImageNet as it was distributed.
+//! Pictures with one class each: a folder for every class, ImageNet as it was distributed, or objects cut out of generated scenes.
+//!
+//! [`ClassExamples`] is one view of them all, [`LabelledImages`] an index of files.
 //!
 //! | layout | what is there |
 //! |---|---|
@@ -8,6 +10,8 @@
 //! Classes are numbered in the order of their folders' names, as every published classifier has them. Files that are no pictures by their
 //! name are listed; a picture that cannot be read is an error of its own when it is read, and stops nothing else.
 
+mod crops;
+mod examples;
 mod mat;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +21,8 @@ use image::RgbImage;
 use crate::dataset::{DatasetError, read_file};
 use crate::image::decode::{ExifOrientation, ImageError, ImageLimits, decode_file};
 
+pub use crops::{CROP_MARGIN, Look, SceneCrops};
+pub use examples::{ClassExamples, ClassPicture};
 pub use mat::{MatError, MatValue, read_mat};
 
 /// Endings of pictures.

@@ -1,7 +1,9 @@
 //! Pictures for classifiers, beside Pillow's.
 
 use groundling_core::ImageSize;
-use groundling_data::image::classify::{Change, Mixing, RandAugment, RandomErasing, RandomResizedCrop, scored};
+use groundling_data::image::classify::{
+    Change, Mixing, RandAugment, RandomErasing, RandomResizedCrop, normalised, scored,
+};
 use groundling_data::image::resize::Filter;
 use groundling_data::rng::Rng;
 use groundling_testkit::fixtures;
@@ -152,4 +154,21 @@ fn erasing_and_mixing() {
         let mut pixels = batch[..2 * one].to_vec();
         mixing.apply(&mut pixels, height, width);
     }
+}
+
+#[test]
+fn odd_pictures_become_squares() {
+    for (width, height) in [(1, 1), (31, 97), (4000, 40), (40, 4000), (16_384, 1)] {
+        let image = RgbImage::from_fn(width, height, |x, y| Rgb([(x % 251) as u8, (y % 251) as u8, 9]));
+        let square = scored(&image, 64);
+        assert_eq!(square.dimensions(), (64, 64), "{width} x {height}");
+        assert_eq!(square.get_pixel(32, 32).0[2], 9);
+        let pixels = normalised(&square);
+        assert_eq!(pixels.len(), 3 * 64 * 64);
+        assert!((pixels[2 * 64 * 64] - (9.0 / 255.0 - 0.406) / 0.225).abs() < 1e-5, "the last channel");
+    }
+    // A strip is cut to its middle first: what is scored is where it was.
+    let half = RgbImage::from_fn(3000, 30, |x, _| Rgb([if x < 1500 { 0 } else { 255 }; 3]));
+    let square = scored(&half, 32);
+    assert!(square.get_pixel(12, 16).0[0] < 20 && square.get_pixel(20, 16).0[0] > 235);
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use groundling_data::DatasetError;
 use groundling_data::image::decode::ImageLimits;
-use groundling_data::labelled::{LabelledImages, MatError, MatValue, read_mat};
+use groundling_data::labelled::{ClassExamples, LabelledImages, Look, MatError, MatValue, read_mat};
+use groundling_data::scenes::{Colour, Fill, SceneConfig, Shape, is_held_out};
 use groundling_testkit::{fixtures, scratch};
 
 fn picture(path: PathBuf, shade: u8) {
@@ -138,4 +139,74 @@ fn matlab_files_are_read_compressed_or_not() {
     let mut bytes = std::fs::read(fixtures().join("imagenet-kit/meta_plain.mat")).unwrap();
     bytes[126..128].copy_from_slice(b"MI");
     assert!(read_mat(&bytes).unwrap_err().to_string().contains("high byte"));
+}
+
+#[test]
+fn looks_are_hundreds_of_classes_in_a_fixed_order() {
+    let looks: Vec<Look> = Look::all().collect();
+    assert_eq!(looks.len(), 14 * 10 * 4 - 2 * 10, "circles and rings are never outlined");
+    assert_eq!(looks[0].name(), "red solid circle");
+    assert_eq!(looks[3].name(), "orange solid circle", "three fills of a circle, then the next colour");
+    assert_eq!(looks[539].name(), "black outlined semicircle");
+    assert!(looks.iter().enumerate().all(|(class, look)| look.class() == Some(class)));
+    let names: std::collections::BTreeSet<String> = looks.iter().map(|look| look.name()).collect();
+    assert_eq!(names.len(), 540);
+    let never = Look { shape: Shape::Ring, colour: Colour::Red, fill: Fill::Outlined };
+    assert_eq!(never.class(), None);
+}
+
+#[test]
+fn crops_show_their_object() {
+    let open = |source: &str| ClassExamples::open(&source.parse().unwrap(), 7, &SceneConfig::default()).unwrap();
+    let examples = open("scenes:train:5");
+    assert_eq!((examples.len(), examples.is_generated()), (5, true));
+    let looks: Vec<Look> = Look::all().collect();
+    let mut seen = 0;
+    for index in 0..5 {
+        let pictures = examples.pictures(index).unwrap();
+        assert_eq!(pictures, examples.pictures(index).unwrap(), "the same at every call");
+        assert!(pictures.len() >= 3);
+        for (number, picture) in pictures.iter().enumerate() {
+            assert_eq!(picture.name, format!("train/{index:06}-{number}"));
+            let (width, height) = picture.image.dimensions();
+            assert!(width == height && (16..=256).contains(&width), "{width} x {height}");
+            let look = looks[picture.class];
+            assert!(!is_held_out(look.colour, look.shape), "{}", look.name());
+            // Objects differ from the middle of their colour by up to 9 steps, and the bands of outlines and stripes show it too.
+            let near = |pixel: &image::Rgb<u8>| {
+                pixel.0.iter().zip(look.colour.rgb()).all(|(&found, middle)| found.abs_diff(middle) <= 14)
+            };
+            let share = picture.image.pixels().filter(|pixel| near(pixel)).count() as f64 / f64::from(width * height);
+            assert!(share > 0.02, "{}: {share} of {}", picture.name, look.name());
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "{seen}");
+    assert!(open("scenes:val:5").pictures(0).unwrap() != examples.pictures(0).unwrap());
+    let held_out = |index| {
+        open("scenes:test:5").pictures(index).unwrap().iter().any(|picture| {
+            let look = looks[picture.class];
+            is_held_out(look.colour, look.shape)
+        })
+    };
+    assert!((0..5).any(held_out), "the test split shows what training never does");
+}
+
+#[test]
+fn one_view_of_files_and_scenes() {
+    let root = scratch("labelled-view");
+    picture(root.join("ant/1.png"), 9);
+    picture(root.join("bee/2.png"), 5);
+    std::fs::write(root.join("bee/3.jpg"), "no picture").unwrap();
+    let open = |source: String| ClassExamples::open(&source.parse().unwrap(), 7, &SceneConfig::default());
+    let examples = open(format!("folders:{}", root.display())).unwrap();
+    assert_eq!((examples.classes(), examples.len()), (&["ant".to_owned(), "bee".to_owned()][..], 3));
+    let second = examples.pictures(1).unwrap();
+    assert_eq!((second.len(), second[0].class, second[0].image.get_pixel(0, 0).0), (1, 1, [5; 3]));
+    assert!(examples.pictures(2).unwrap_err().to_string().contains("3.jpg"), "the broken file is named");
+    assert!(examples.pictures(3).unwrap_err().to_string().contains("picture 3 of 3"));
+    let boxes = open("coco:images:instances.json".to_owned()).unwrap_err().to_string();
+    assert!(boxes.contains("expected folders:FOLDER"), "{boxes}");
+    let classes = format!("folders:{}", root.display()).parse::<groundling_data::DataSource>().unwrap().read();
+    assert!(classes.unwrap_err().to_string().contains("neither boxes nor phrases"));
 }

@@ -11,6 +11,9 @@ use crate::contract::ConfigError;
 pub struct ScalableVitConfig {
     /// Channels of the image.
     pub in_channels: usize,
+    /// Classifiers: side of the squares that they are trained and scored on, pixels. The network itself takes any size.
+    #[serde(default = "published_side")]
+    pub side: usize,
     /// Channels of the stages.
     pub dims: [usize; 4],
     /// Attention heads of the stages.
@@ -47,6 +50,10 @@ pub struct ScalableVitConfig {
     pub head: Option<HeadConfig>,
     /// Share of the samples that training drops in the last block; rises from 0 in the first.
     pub drop_path: f64,
+}
+
+fn published_side() -> usize {
+    224
 }
 
 /// Width of the values of SSA.
@@ -152,6 +159,7 @@ impl ScalableVitConfig {
     pub fn small() -> Self {
         Self {
             in_channels: 3,
+            side: published_side(),
             dims: [64, 128, 256, 512],
             heads: [2, 4, 8, 16],
             depths: [2, 2, 20, 2],
@@ -210,6 +218,17 @@ impl ScalableVitConfig {
             head: Some(HeadConfig { kind: HeadKind::Mlp, classes: 10 }),
             drop_path: 0.0,
             ..Self::small()
+        }
+    }
+
+    /// The preset of this name: `tiny`, `small`, `base`, `large`.
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "tiny" => Some(Self::tiny()),
+            "small" => Some(Self::small()),
+            "base" => Some(Self::base()),
+            "large" => Some(Self::large()),
+            _ => None,
         }
     }
 
@@ -313,6 +332,11 @@ impl ScalableVitConfig {
         }
         if self.head.is_some_and(|head| head.classes == 0) {
             return bad("head.classes", "0".into(), "at least 1");
+        }
+        if self.head.is_some()
+            && let Err(TooSmall { least, .. }) = self.fits(self.side, self.side)
+        {
+            return bad("side", self.side.to_string(), &format!("at least {least}"));
         }
         if !(0.0..1.0).contains(&self.drop_path) {
             return bad("drop_path", self.drop_path.to_string(), "from 0 to below 1");

@@ -73,6 +73,11 @@ impl MacCount {
     pub fn attention_matmul(&self) -> u64 {
         self.iwsa_attn + self.ssa_attn
     }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.conv_linear() + self.attention_matmul()
+    }
 }
 
 impl ScalableVit {

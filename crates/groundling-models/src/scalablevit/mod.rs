@@ -21,6 +21,7 @@
 //! | `global` | SSA in both forms, and what it is compared with |
 //! | `block`, `head` | residual blocks with their stage, the classifier's head |
 //! | `cost` | parameters and multiply-accumulates, counted on the module itself |
+//! | `criterion`, `trainable` | the loss, and the classifier as the trainer sees it |
 //! | `keys` | names of published weights, and what a checkpoint says about its configuration |
 //!
 //! Dimension key: `B` batch, `H` and `W` rows and columns of a stage's grid, `N` = H W, `C` channels of the stage, `c` scaled channels of SSA,
@@ -29,9 +30,11 @@
 mod block;
 mod config;
 mod cost;
+mod criterion;
 mod global;
 mod head;
 mod keys;
+mod trainable;
 mod window;
 
 pub use block::{Attention, BlockConfig, PositionalEncoding, ScalableBlock, Stage};
@@ -39,6 +42,7 @@ pub use config::{
     GlobalAttention, HeadConfig, HeadKind, LocalAttention, Order, OutputNorm, ScalableVitConfig, ValueWidth,
 };
 pub use cost::{MacCount, ParameterCount};
+pub use criterion::Criterion;
 pub use global::{Full, GlobalConfig, Reduced, ScalableAttention, Separable};
 pub use head::{Head, MlpHead};
 pub use keys::{CLASSIFIER_KEYS, CLASSIFIER_TO_DENSE_KEYS, DENSE_KEYS, DetectError, KeyLine, detect, key_line};

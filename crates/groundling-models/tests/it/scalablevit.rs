@@ -2,10 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
+use groundling_models::contract::Trainable;
 use groundling_models::scalablevit::{
-    CLASSIFIER_KEYS, CLASSIFIER_TO_DENSE_KEYS, GlobalAttention, GlobalConfig, HeadConfig, HeadKind, LocalAttention,
-    Order, OutputNorm, ScalableAttention, ScalableVit, ScalableVitConfig, ValueWidth, WindowConfig, WindowedAttention,
-    detect,
+    CLASSIFIER_KEYS, CLASSIFIER_TO_DENSE_KEYS, Criterion, GlobalAttention, GlobalConfig, HeadConfig, HeadKind,
+    LocalAttention, Order, OutputNorm, ScalableAttention, ScalableVit, ScalableVitConfig, ValueWidth, WindowConfig,
+    WindowedAttention, detect,
 };
 use groundling_nn::checkpoint::{Checkpoint, StoredTensor, load_into, parameters};
 use groundling_nn::swin::TokenMap;
@@ -429,10 +430,11 @@ fn configurations_are_read_from_shapes() {
 
 #[test]
 fn configurations_that_cannot_be_are_refused() {
-    let bad: [(ScalableVitConfig, &str); 6] = [
+    let bad: [(ScalableVitConfig, &str); 7] = [
         (ScalableVitConfig { heads: [3, 2, 4, 4], ..tiny() }, "heads"),
         (ScalableVitConfig { channel_factors: [1.1, 0.5, 2.0, 1.0], ..tiny() }, "channel_factors"),
         (ScalableVitConfig { window: 1, ..tiny() }, "window"),
+        (ScalableVitConfig { side: 28, ..tiny() }, "side"),
         (ScalableVitConfig { depths: [2, 0, 2, 1], ..tiny() }, "depths"),
         (ScalableVitConfig { drop_path: 1.0, ..tiny() }, "drop_path"),
         (tiny().with_classes(0), "head.classes"),
@@ -480,4 +482,61 @@ fn norms_on_the_side_do_not_enter_the_next_stage() {
     let [a0, a1, ..] = a;
     let [b0, b1, ..] = b;
     assert!(apart(a0, b0) == 0.0 && apart(a1, b1) > 0.1);
+}
+
+/// The loss of the published recipe: soft targets, smoothed.
+#[test]
+fn the_loss_is_that_of_soft_targets() {
+    let device = Device::flex();
+    let logits = [[1.0f64, -0.5, 2.0, 0.3], [0.2, 0.1, -1.0, 0.0]];
+    let wanted = [[0.0f64, 0.3, 0.7, 0.0], [1.0, 0.0, 0.0, 0.0]];
+    let tensor = |rows: [[f64; 4]; 2]| Tensor::<2>::from_data(rows.map(|row| row.map(|value| value as f32)), &device);
+    let by_hand = |smoothing: f64| {
+        let of_row = |(z, t): (&[f64; 4], &[f64; 4])| {
+            let sum: f64 = z.iter().map(|z| z.exp()).sum();
+            let term = |(z, t): (&f64, &f64)| -(t * (1.0 - smoothing) + smoothing / 4.0) * (z - sum.ln());
+            z.iter().zip(t).map(term).sum::<f64>()
+        };
+        logits.iter().zip(&wanted).map(of_row).sum::<f64>() / 2.0
+    };
+    for smoothing in [0.0, 0.1] {
+        let found: f32 = Criterion { smoothing }.loss(tensor(logits), tensor(wanted)).into_scalar();
+        assert!((f64::from(found) - by_hand(smoothing)).abs() < 1e-6, "{smoothing}: {found} {}", by_hand(smoothing));
+    }
+    assert_eq!(Criterion { smoothing: 1.0 }.check().unwrap_err().field, "criterion.smoothing");
+}
+
+/// Rank 1, biases and the position's convolutions do not decay; all else does.
+#[test]
+fn what_decays_is_what_the_recipe_says() {
+    let mut still = std::collections::BTreeSet::new();
+    for info in parameters(&model(tiny())) {
+        let decays = ScalableVit::decays(&info.name, info.shape.len());
+        assert_eq!(!decays, info.shape.len() == 1 || info.name.contains("peg.conv.weight"), "{}", info.name);
+        if !decays && info.shape.len() > 1 {
+            still.insert(info.name);
+        }
+    }
+    let expected: Vec<String> = (0..4).map(|stage| format!("stages.{stage}.peg.conv.weight")).collect();
+    assert_eq!(still.into_iter().collect::<Vec<_>>(), expected);
+}
+
+/// A checkpoint of other classes gives all but the head.
+#[test]
+fn other_classes_keep_the_trunk() {
+    let layouts = ScalableVit::layouts(&tiny());
+    let rules = &layouts.iter().find(|layout| layout.name == "other_classes").unwrap().rules;
+    // Our names are theirs but for a few: enough for the rules to be tried on those of the head and of a norm.
+    let theirs = [("norm.weight", vec![64]), ("norm.bias", vec![64]), ("head.3.weight", vec![1000, 4096])];
+    let tensors = theirs.map(|(name, shape)| {
+        let values = vec![0.5; shape.iter().product()];
+        (name.to_owned(), StoredTensor::from_values(shape, values))
+    });
+    let checkpoint = Checkpoint::from_tensors(tensors);
+    let plan = groundling_nn::checkpoint::plan(&model(tiny()), &checkpoint, rules).unwrap();
+    let report = plan.report();
+    assert!(report.ignored.iter().any(|(name, _)| name == "head.3.weight"), "{report}");
+    assert!(report.kept.iter().any(|(name, _)| name.starts_with("head.")), "{report}");
+    assert!(!report.missing.iter().any(|(name, _)| name.starts_with("head.")), "{report}");
+    assert!(report.missing.iter().any(|(name, _)| name.starts_with("stages.")), "the trunk is still wanted");
 }

@@ -166,14 +166,7 @@ impl Source {
     fn open(data: &DataSection, classes: &mut Vec<String>) -> Result<Self, BatchError> {
         let scenes = SceneConfig { min_expressions: 0, max_expressions: 0, ..data.scenes(None) };
         let examples = open_examples(&data.source, &options(data.seed, scenes))?;
-        let class_of = examples.classes().iter().map(|name| match classes.iter().position(|known| known == name) {
-            Some(class) => class,
-            None => {
-                classes.push(name.clone());
-                classes.len() - 1
-            }
-        });
-        let class_of = class_of.collect();
+        let class_of = numbered(examples.classes(), classes);
         let pictures = match examples.phrase_counts() {
             None => Pictures::Generated(examples.len()),
             Some(_) => {
@@ -190,6 +183,18 @@ impl Source {
 /// Pictures with their objects, whatever is said about them.
 fn options(seed: u64, scenes: SceneConfig) -> ExampleOptions {
     ExampleOptions { seed, scenes, targets: Targets::ALL, masks: false, ..ExampleOptions::default() }
+}
+
+/// The number of each name among those known so far; names that are new are added.
+pub(crate) fn numbered(names: &[String], known: &mut Vec<String>) -> Vec<usize> {
+    let number = |name: &String| match known.iter().position(|other| other == name) {
+        Some(number) => number,
+        None => {
+            known.push(name.clone());
+            known.len() - 1
+        }
+    };
+    names.iter().map(number).collect()
 }
 
 /// The first names of a list.

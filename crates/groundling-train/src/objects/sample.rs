@@ -39,21 +39,13 @@ impl ObjectMaker {
     /// # Errors
     /// If the recipe asks for the augmentation of phrases.
     pub fn new(input: ImageSides, augmentation: &AugmentationSection) -> Result<Self, RecipeError> {
-        let recipe = match augmentation.kind {
-            Augmentation::None => None,
-            Augmentation::Detector => Some(DetectorRecipe {
-                crop_probability: augmentation.crop,
-                mirror_probability: augmentation.mirror,
-                ..DetectorRecipe::for_sides(input.short, input.longest)
-            }),
-            Augmentation::Grounder => {
-                return Err(RecipeError::Value {
-                    key: "augmentation.kind".to_owned(),
-                    found: "\"grounder\"".to_owned(),
-                    expected: "\"none\" or \"detector\" for a detector".to_owned(),
-                });
-            }
-        };
+        let known = [Augmentation::None, Augmentation::Detector];
+        augmentation.check_kind(&known, "\"none\" or \"detector\" for a detector")?;
+        let recipe = (augmentation.kind == Augmentation::Detector).then(|| DetectorRecipe {
+            crop_probability: augmentation.crop,
+            mirror_probability: augmentation.mirror,
+            ..DetectorRecipe::for_sides(input.short, input.longest)
+        });
         let preprocessor = Preprocessor::focus_detr(input.short, input.longest);
         Ok(Self { preprocessor, recipe, augmentation: augmentation.clone() })
     }

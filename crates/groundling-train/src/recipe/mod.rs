@@ -32,6 +32,7 @@ mod read;
 use std::path::PathBuf;
 
 use groundling_data::examples::Targets;
+use groundling_data::image::classify::{RandAugment, RandomErasing, RandomResizedCrop};
 use groundling_data::scenes::{KindWeights, SceneConfig, Shares};
 use groundling_data::source::SCENES_SEED;
 use groundling_models::attbalance::AttBalance;
@@ -95,7 +96,7 @@ pub struct ModelSection {
     pub layout: Vec<String>,
 }
 
-/// `[[data]]`: one source of pictures and phrases.
+/// `[[data]]`: one source of pictures, with phrases, objects or classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
@@ -178,6 +179,9 @@ pub struct ScheduleSection {
     pub shape: Shape,
     /// What it falls to, as a share of the highest rate.
     pub floor: f64,
+    /// With the shape `cosine_by_epoch`: where the warm-up starts, as a share of the highest rate.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub start: f64,
     /// With the shape `step`: shares of the run at which the rate falls, ascending.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<f64>,
@@ -199,6 +203,10 @@ pub enum Shape {
     Cosine,
     /// To a tenth at each of `milestones`.
     Step,
+    /// On half a cosine, constant within an epoch and one epoch late: timm's scheduler stepped after each epoch with that epoch's number, as
+    /// the recipes of Twins and ScalableViT have it. Epochs 0 and 1 run at `start`, and the warm-up does not shift the cosine.
+    #[serde(rename = "cosine_by_epoch")]
+    CosineByEpoch,
 }
 
 /// `[optimizer]`: AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), and Muon for chosen matrices.
@@ -291,6 +299,39 @@ pub struct AugmentationSection {
     /// Detectors: probability of a random crop.
     #[serde(skip_serializing_if = "is_zero")]
     pub crop: f64,
+    /// Classifiers: everything but mirroring and jitter; only with the kind `classifier`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierSection>,
+}
+
+/// `[augmentation.classifier]`: how pictures for classifiers are changed. The defaults are the published recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassifierSection {
+    /// Least and greatest share of a picture's area that a crop takes.
+    pub area: [f64; 2],
+    /// Least and greatest width over height of a crop.
+    pub aspect: [f64; 2],
+    /// RandAugment: changes that are drawn for a picture, each made half of the time; 0 for none. They change colours.
+    pub changes: usize,
+    /// RandAugment: magnitude, 0 to 10.
+    pub magnitude: f64,
+    /// RandAugment: standard deviation of the magnitude.
+    pub deviation: f64,
+    /// Probability of erasing a rectangle.
+    pub erasing: f64,
+    /// Probability of mixing a batch with itself in reverse, by mixup or by cutmix, each half of the time.
+    pub mixing: f64,
+}
+
+impl Default for ClassifierSection {
+    /// As published: 8 to 100 % of the area, two changes of magnitude 9, a quarter erased, every batch mixed.
+    fn default() -> Self {
+        let RandAugment { changes, magnitude, deviation } = RandAugment::PUBLISHED;
+        let RandomResizedCrop { area, aspect, .. } = RandomResizedCrop::for_side(1);
+        let (area, aspect) = ([area.0, area.1], [aspect.0, aspect.1]);
+        Self { area, aspect, changes, magnitude, deviation, erasing: RandomErasing::PUBLISHED.probability, mixing: 1.0 }
+    }
 }
 
 /// Sizes and crops of training pictures.
@@ -304,6 +345,8 @@ pub enum Augmentation {
     Grounder,
     /// Random sizes, and crops as often as `crop` says: the recipe of DINO and Focus-DETR, scaled to the sizes of the model's input.
     Detector,
+    /// Random crops as squares, and what `[augmentation.classifier]` says: the recipe of ImageNet's transformers.
+    Classifier,
 }
 
 /// Where training pictures lie in the canvas.
@@ -396,6 +439,7 @@ impl Default for ScheduleSection {
             warmup: 0.1,
             shape: Shape::Linear,
             floor: 0.0,
+            start: 0.0,
             milestones: Vec::new(),
             seed: 1,
         }
@@ -441,6 +485,7 @@ impl Default for AugmentationSection {
             jitter: 0.0,
             jitter_strength: 0.4,
             crop: 0.0,
+            classifier: None,
         }
     }
 }

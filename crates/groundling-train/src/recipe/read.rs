@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Recipe, Shape};
+use super::{Augmentation, AugmentationSection, ClassifierSection, Recipe, Shape};
 
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +214,10 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         for (index, &milestone) in s.milestones.iter().enumerate() {
             share(&format!("schedule.milestones.{index}"), milestone)?;
         }
+        share("schedule.start", s.start)?;
+        if s.shape == Shape::CosineByEpoch && s.epochs.is_none() {
+            return bad("schedule.epochs", "missing", "the epochs that the shape \"cosine_by_epoch\" counts");
+        }
         let o = &self.optimizer;
         not_negative("optimizer.lr", o.lr)?;
         positive("optimizer.eps", o.eps)?;
@@ -245,6 +249,9 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         share("augmentation.jitter", a.jitter)?;
         share("augmentation.jitter_strength", a.jitter_strength)?;
         share("augmentation.crop", a.crop)?;
+        if let Some(classifier) = &a.classifier {
+            classifier.check()?;
+        }
         let mut last = 0.0;
         for (index, stage) in self.stage.iter().enumerate() {
             if !(stage.until > last && stage.until <= 1.0) {
@@ -252,6 +259,46 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
             }
             last = stage.until;
             self.typed_criterion(self.stage_criterion(Some(index))?, index)?;
+        }
+        Ok(())
+    }
+}
+
+impl AugmentationSection {
+    /// Whether a task knows the kind.
+    pub(crate) fn check_kind(&self, known: &[Augmentation], expected: &str) -> Result<(), RecipeError> {
+        if known.contains(&self.kind) {
+            return Ok(());
+        }
+        let (key, found) = ("augmentation.kind".to_owned(), format!("\"{:?}\"", self.kind).to_lowercase());
+        Err(RecipeError::Value { key, found, expected: expected.to_owned() })
+    }
+}
+
+impl ClassifierSection {
+    fn check(&self) -> Result<(), RecipeError> {
+        let bad = |key: &str, found: String, expected: &str| {
+            let key = format!("augmentation.classifier.{key}");
+            Err(RecipeError::Value { key, found, expected: expected.to_owned() })
+        };
+        let [least, most] = self.area;
+        if !(0.0 < least && least <= most && most <= 1.0) {
+            return bad("area", format!("{:?}", self.area), "two shares above 0, ascending");
+        }
+        let [least, most] = self.aspect;
+        if !(0.0 < least && least <= most && most.is_finite()) {
+            return bad("aspect", format!("{:?}", self.aspect), "two numbers above 0, ascending");
+        }
+        if !(0.0..=10.0).contains(&self.magnitude) {
+            return bad("magnitude", self.magnitude.to_string(), "a number from 0 to 10");
+        }
+        if !(self.deviation.is_finite() && self.deviation >= 0.0) {
+            return bad("deviation", self.deviation.to_string(), "a number of 0 or more");
+        }
+        for (key, found) in [("erasing", self.erasing), ("mixing", self.mixing)] {
+            if !(0.0..=1.0).contains(&found) {
+                return bad(key, found.to_string(), "a number from 0 to 1");
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod batches;
+mod classes;
 mod objects;
 mod optimizer;
 mod recipe;

@@ -107,6 +107,14 @@ pub enum BundleError {
         /// Its system.
         found: String,
     },
+    /// The model is a classifier: it names what a whole picture shows and reads no phrases.
+    #[error("{path}: these are weights of {found}, a classifier, which reads no phrases")]
+    Classifier {
+        /// The folder.
+        path: PathBuf,
+        /// Its system.
+        found: String,
+    },
     /// The model is of another system than the caller's.
     #[error("{path}: `system` is {found:?}, expected {expected:?}")]
     OtherSystem {
@@ -218,8 +226,9 @@ impl BundleError {
             Self::Schema { .. } => "a newer version of this program wrote it: update",
             Self::UnknownSystem { .. } => "`groundling models` lists what this version knows",
             Self::Detector { .. } => "`groundling detect` finds objects with these weights",
+            Self::Classifier { .. } => "`groundling classify` says what pictures show with these weights",
             Self::OtherSystem { .. } => {
-                "phrases are for `groundling ground`, objects of known classes for `groundling detect`"
+                "phrases are for `groundling ground`, objects of known classes for `groundling detect`, whole pictures for `groundling classify`"
             }
             Self::OtherModel { .. } => "config.json and the weights come from two folders: copy both from one",
             Self::Hash { .. } => "the file was changed or cut short: copy or download it again",

@@ -3,6 +3,7 @@
 
 mod attention;
 mod bundles;
+mod classifier;
 mod convert;
 mod detector;
 mod dmmi;

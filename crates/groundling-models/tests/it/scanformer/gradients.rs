@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use groundling_core::BoxCxcywh;
-use groundling_models::contract::{Batch, SampleTruth, System, Trainable};
+use groundling_models::contract::{Batch, SampleTruth, Trainable};
 use groundling_models::scanformer::{Criterion, Mixing, Trained};
 use groundling_nn::checkpoint::gradients;
 

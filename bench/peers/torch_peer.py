@@ -239,6 +239,87 @@ def transvg(fusion_layers):
     return no_grad(run)
 
 
+class DmmiFusion(torch.nn.Module):
+    """The layers of DMMI's fusion of one stage, over windows of 1, 3 and 5 pixels and of 1, 2 and 3 words."""
+
+    def __init__(self, channels, width, gated):
+        super().__init__()
+        c, d, conv, dense = channels, width, torch.nn.Conv2d, torch.nn.Linear
+        self.visual, self.joint, self.out = conv(c, c, 1), conv(c, c, 1), conv(c, c, 1)
+        self.value, self.visual_value, self.text_out, self.update = dense(d, c), conv(c, d, 1), dense(d, d), dense(d, d)
+        self.regions = torch.nn.ModuleList(
+            torch.nn.ModuleList([dense(d, c), conv(c, c >> n, 1), conv(c >> n, c, 2 * n + 1, padding=n)]) for n in range(3)
+        )
+        self.spans = torch.nn.ModuleList(
+            torch.nn.ModuleList([conv(c, d, 1), dense(d, c // n), dense(c // n * n, d)]) for n in (1, 2, 3)
+        )
+        self.gate = torch.nn.Sequential(conv(c, c, 1, bias=False), torch.nn.ReLU(), conv(c, c, 1, bias=False), torch.nn.Tanh())
+        self.gated, self.scale = gated, c**-0.5
+
+    def forward(self, x, words):
+        h, w = x.shape[2:]
+        norm = F.instance_norm
+        total = 0
+        for key, query, window in self.regions:
+            query = norm(window(norm(query(x)))).flatten(2)
+            total = total + (key(words) @ query * self.scale).softmax(1)
+        attended = norm(self.out((self.value(words).transpose(1, 2) @ total).unflatten(2, (h, w))))
+        fused = F.gelu(self.joint(F.gelu(self.visual(x)) * attended))
+        total = 0
+        for n, (key, query, window) in enumerate(self.spans, 1):
+            query = F.pad(query(words).transpose(1, 2), (n // 2, (n - 1) // 2), mode="replicate").unfold(2, n, 1)
+            query = window(query.permute(0, 2, 1, 3).flatten(2))
+            total = total + (query @ norm(key(x)).flatten(2) * self.scale).softmax(2)
+        words = words + F.gelu(self.update(self.text_out(total @ norm(self.visual_value(x)).flatten(2).transpose(1, 2))))
+        return fused, (x + self.gate(fused) * fused if self.gated else x), words
+
+
+class DmmiDecoder(torch.nn.Module):
+    """Conv pairs with the normalisation folded in, and transformer layers of PyTorch between them."""
+
+    def __init__(self, channels, width):
+        super().__init__()
+        inputs = [channels[3] + channels[2], width + channels[1], width + channels[0]]
+        pair = lambda n: torch.nn.Sequential(
+            torch.nn.Conv2d(n, width, 3, padding=1), torch.nn.ReLU(True), torch.nn.Conv2d(width, width, 3, padding=1), torch.nn.ReLU(True)
+        )
+        self.pairs = torch.nn.ModuleList(map(pair, inputs))
+        self.attend = torch.nn.ModuleList(torch.nn.TransformerDecoderLayer(width, 8, 2048, batch_first=True) for _ in range(2))
+        self.head = torch.nn.Conv2d(width, 2, 1)
+
+    def forward(self, maps, words):
+        y = maps[3]
+        for number, fine in enumerate(maps[2::-1]):
+            y = F.interpolate(y, fine.shape[2:], mode="bilinear", align_corners=True)
+            y = self.pairs[number](torch.cat([y, fine], 1))
+            if number < 2:
+                y = self.attend[number](y.flatten(2).transpose(1, 2), words).transpose(1, 2).unflatten(2, fine.shape[2:])
+        return self.head(y)
+
+
+def dmmi(size, encoders_alone=False):
+    """timm's Swin-B and the BERT of transformers, with the fusion behind each stage and the decoder of DMMI; no erased phrase."""
+    image, words = swin_base(size), bert(1, 20)
+    if encoders_alone:
+        return lambda: (image(), words())
+    channels, sides = [128, 256, 512, 1024], [size // 4, size // 8, size // 16, size // 32]
+    # What stands between the stages of the encoder costs the same behind it.
+    maps = [torch.randn(1, c, side, side) for c, side in zip(channels, sides)]
+    fusion = [DmmiFusion(c, 768, stage < 3).eval() for stage, c in enumerate(channels)]
+    decoder, tokens = DmmiDecoder(channels, 768).eval(), torch.randn(1, 20, 768)
+
+    def head():
+        language, features = tokens, []
+        for block, x in zip(fusion, maps):
+            feature, _, language = block(x, language)
+            features.append(feature)
+        low = decoder(features, language)
+        F.interpolate(low, (size, size), mode="bilinear", align_corners=True)
+
+    head = no_grad(head)
+    return lambda: (image(), words(), head())
+
+
 def twins(batch, step=False):
     import timm
 
@@ -312,6 +393,8 @@ CASES = {
     "transvg r50 640": lambda: transvg(6),
     # Without its decoder, which PyTorch has no blocks for: a lower bound.
     "vltvg r50 640": lambda: transvg(0),
+    "dmmi swin_b 480": lambda: dmmi(480),
+    "dmmi swin_b 480, encoders alone": lambda: dmmi(480, encoders_alone=True),
     "scalablevit_s 1x224": lambda: twins(1),
     "scalablevit_s 8x224": lambda: twins(8),
     "scalablevit_s 8x224 step": lambda: twins(8, step=True),

@@ -3,6 +3,7 @@
 
 mod ci;
 mod real_data;
+mod real_masks;
 mod tidy;
 
 use std::path::PathBuf;

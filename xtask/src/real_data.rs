@@ -23,10 +23,11 @@ type Step = fn(&Path) -> anyhow::Result<String>;
 
 pub(crate) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
     let root = find(folder)?;
-    let steps: [(&str, Step); 6] = [
+    let steps: [(&str, Step); 7] = [
         ("refcoco-mini, counts and masks", refcoco_mini),
         ("refcoco-mini, pickle variants", pickle_variants),
         ("refcoco-mini, constructed zero/many sets", constructed),
+        ("refcoco-mini, protocols on masks", crate::real_masks::mask_protocols),
         ("refcoco-lists", refcoco_lists),
         ("coco-mini", coco_mini),
         ("linter on all of them", linter),

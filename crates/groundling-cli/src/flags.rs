@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use analyze::{Analyze, AnalyzeAttention};
 pub(crate) use detect::Detect;
-pub(crate) use model::{Bench, Convert, Doctor, Ground, HowFlags, ModelFlags, Models, PrecisionName};
+pub(crate) use model::{Bench, Calibrate, Convert, Doctor, Ground, HowFlags, ModelFlags, Models, PrecisionName};
 
 /// Finds what words refer to in a picture: a box, a mask, several of them, or an honest "not here".
 #[derive(Debug, Parser)]
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Data(Data),
     /// Score a model on data, or a file of predictions against a truth.
     Eval(Eval),
+    /// Fit from which score on a model says that nothing fits, and store that beside its weights.
+    Calibrate(Calibrate),
     /// Look into what a model does on data.
     #[command(subcommand)]
     Analyze(Analyze),
@@ -210,7 +212,9 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["predictions", "compare"])]
     pub(crate) data: Option<String>,
     /// What to compute: rec, rec-transvg, rec-vltvg, res[-N], ref-zom[-N], gres[-N], gres-areaK[-N], grec, grec-paper-iou,
-    /// coco-box, coco-mask. The name says every choice that changes a number. With --data: grec for gRefCOCO, else rec.
+    /// coco-box, coco-mask. The name says every choice that changes a number. -N compares masks resized to N x N; where that is the model's
+    /// canvas, the answer is taken as the network gives it and only the truth is resized, as released programs do. With --data and a model
+    /// that makes masks: gres for gRefCOCO, ref-zom for Ref-ZOM and scenes, res for refer; else grec for gRefCOCO, rec for the rest.
     #[arg(long)]
     pub(crate) protocol: Option<String>,
     /// Other predictions to compare with, sample by sample.

@@ -27,9 +27,13 @@ impl ModelFlags {
     /// The model, ready.
     pub(crate) fn open(&self, exif: ExifOrientation) -> anyhow::Result<Grounder> {
         self.set_threads()?;
-        let bundle = self.bundle()?;
+        self.open_bundle(&self.bundle()?, exif)
+    }
+
+    /// The model of a folder of weights, ready.
+    pub(crate) fn open_bundle(&self, bundle: &Bundle, exif: ExifOrientation) -> anyhow::Result<Grounder> {
         tracing::info!("{} ({})", bundle.manifest().name, bundle.place());
-        Ok(Grounder::open_with(&bundle, self.settings(exif))?)
+        Ok(Grounder::open_with(bundle, self.settings(exif))?)
     }
 
     /// The detector, ready. There is none by default.

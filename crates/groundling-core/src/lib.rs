@@ -29,6 +29,7 @@
 //! | [`phrase`] | [`Phrase`]: a checked referring expression, and the words it is made of |
 //! | [`truth`] | [`GroundTruth`]: what a phrase really refers to |
 //! | [`prediction`] | [`Prediction`]: what a model says it refers to |
+//! | [`scaling`] | [`Scaling`]: from raw scores to probabilities |
 //! | [`size`] | [`ImageSize`] |
 
 pub mod boxes;
@@ -37,6 +38,7 @@ pub mod mask;
 pub mod phrase;
 pub mod prediction;
 pub mod rle;
+pub mod scaling;
 pub mod size;
 pub mod truth;
 
@@ -46,5 +48,6 @@ pub use mask::{BinaryMask, MaskError};
 pub use phrase::{Phrase, PhraseError, PhraseLimits};
 pub use prediction::{ModelIdentity, PredictedTarget, Prediction};
 pub use rle::{PolygonError, Rle, RleError};
+pub use scaling::Scaling;
 pub use size::{ImageSize, SizeError};
 pub use truth::{GroundTruth, TargetCount, TrueTarget};

@@ -40,6 +40,7 @@
 //! | [`coco`] | COCO AP for boxes and masks, and its files |
 //! | [`classification`] | top-1 and top-5 accuracy |
 //! | [`calibration`] | ECE, reliability, Brier score, AUROC, threshold at a false-alarm rate |
+//! | [`scaling`] | fits the scaling that makes scores probabilities |
 //! | [`bootstrap`] | intervals and paired differences |
 //! | [`breakdown`] | groups of samples by phrase, size and number of targets |
 //! | [`correlation`] | Spearman's rho |
@@ -67,6 +68,7 @@ pub mod records;
 pub mod report;
 pub mod res;
 mod rng;
+pub mod scaling;
 
 pub use bootstrap::{BootstrapOptions, Interval};
 pub use error::EvalError;

@@ -62,8 +62,10 @@ pub trait Trainable: Module + PrepareInference {
         Ok(self)
     }
 
-    /// The module without what only training needs: what is published and used. The default takes nothing away.
-    fn for_release(self) -> Self {
+    /// The module as it is published and used after training by this criterion: without what only training needs. The default takes
+    /// nothing away.
+    fn for_release(self, criterion: &Self::Criterion) -> Self {
+        let _ = criterion;
         self
     }
 }

@@ -99,6 +99,11 @@ impl<S: System + 'static> Task for Phrases<S> {
         self.sources.iter().map(|source| source.after_stages().skipped().len()).sum()
     }
 
+    fn data_hash(&self, source: usize) -> Result<Option<String>, BatchError> {
+        let source = &self.sources[source];
+        hash_of(&source.name, source.after_stages())
+    }
+
     fn samples(&self, turns: &[Turn]) -> Result<Vec<HostSample>, BatchError> {
         // The picture of the sample before: samples that share one are next to each other.
         let mut last: Option<((usize, usize), Picture)> = None;
@@ -134,8 +139,12 @@ impl<S: System + 'static> Task for Phrases<S> {
     }
 
     fn validation(&self, section: &ValidationSection) -> Result<Examples, BatchError> {
-        let options =
-            ExampleOptions { seed: section.seed, targets: section.wanted(), masks: false, ..ExampleOptions::default() };
+        let options = ExampleOptions {
+            seed: section.seed,
+            targets: section.wanted(),
+            masks: S::SEGMENTS,
+            ..ExampleOptions::default()
+        };
         open_examples(&section.source, &options)
     }
 
@@ -150,7 +159,7 @@ impl<S: System + 'static> Task for Phrases<S> {
     }
 
     fn is_main_term(name: &str) -> bool {
-        ["l1.", "giou.", "sparse."].iter().any(|start| name.starts_with(start))
+        ["l1.", "giou.", "sparse.", "segmentation", "recovery", "contrast"].iter().any(|start| name.starts_with(start))
     }
 }
 
@@ -194,6 +203,12 @@ impl Source {
         }
         Err(BatchError::Nothing { source_name: self.name.clone(), wanted: WANTED })
     }
+}
+
+/// The hash of a source's first pictures.
+pub(crate) fn hash_of(name: &str, examples: &Examples) -> Result<Option<String>, BatchError> {
+    let wrong = |error| BatchError::Examples { source_name: name.to_owned(), error: Box::new(error) };
+    groundling::hash::of_examples(examples).map(Some).map_err(wrong)
 }
 
 /// Opens a source by its name.

@@ -17,6 +17,7 @@ pub fn rate_factor(schedule: &ScheduleSection, step: u64, steps: u64) -> f64 {
     let fallen = match schedule.shape {
         Shape::Constant => return 1.0,
         Shape::Linear => 1.0 - done,
+        Shape::Poly => (1.0 - done).powf(0.9),
         Shape::Cosine => 0.5 * (1.0 + (PI * done).cos()),
         Shape::Step => {
             // Milestones are shares of the whole run, its warm-up counted.
@@ -60,6 +61,9 @@ mod tests {
         // Half way down: the mean of highest and floor.
         assert!((cosine[6] - 0.55).abs() < 1e-12, "{cosine:?}");
         assert!(cosine[2..].windows(2).all(|pair| pair[0] > pair[1]) && cosine[9] > 0.1, "{cosine:?}");
+        // 0.5^0.9 and 0.125^0.9.
+        let poly = factors(Shape::Poly, 0.0);
+        assert!((poly[6] - 0.535_886_731).abs() < 1e-9 && (poly[9] - 0.153_893_052).abs() < 1e-9, "{poly:?}");
         assert!((factors(Shape::Linear, 0.5)[6] - 0.75).abs() < 1e-12);
     }
 

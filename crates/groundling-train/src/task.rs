@@ -58,6 +58,15 @@ pub trait Task: Debug + Send + Sync + Sized + 'static {
     /// Samples that were left out because something is wrong with them, over all sources.
     fn skipped(&self) -> usize;
 
+    /// What names the content of a source, by its place in the recipe; `None` where the task has no such name.
+    ///
+    /// # Errors
+    /// If a picture cannot be read.
+    fn data_hash(&self, source: usize) -> Result<Option<String>, BatchError> {
+        let _ = source;
+        Ok(None)
+    }
+
     /// Names of the classes that the model tells apart, in the order of its outputs; empty for models without classes.
     fn classes(&self) -> &[String] {
         &[]
@@ -147,11 +156,8 @@ impl<M> Companion<M> for () {}
 
 /// What an evaluation finds; its fields stand in the log.
 pub trait Figures: Debug + Clone + PartialEq + Serialize {
-    /// Name of the figure by which weights are compared.
-    const BEST: &'static str;
-
-    /// That figure; the larger the better. 0 where there is none.
-    fn best(&self) -> f64;
+    /// The figure by which weights are compared, with its name; the larger the better. 0 where there is none.
+    fn best(&self) -> (&'static str, f64);
 
     /// For people: headings and values.
     fn columns(&self) -> Vec<(&'static str, String)>;

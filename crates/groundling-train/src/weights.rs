@@ -68,21 +68,20 @@ pub struct About {
     pub steps: u64,
     /// Figures at that step.
     pub figures: serde_json::Map<String, serde_json::Value>,
-    /// Names of sources, with the seeds of those that are generated.
-    pub data: Vec<(String, Option<u64>)>,
+    /// Its sources.
+    pub data: Vec<TrainingData>,
 }
 
-/// Writes a weights folder: the weights as they are used, without what only training needs, their configuration and the recipe.
+/// Writes a weights folder: a model as [`Trainable::for_release`] gives it, its configuration and the recipe.
 ///
 /// # Errors
 /// If the folder cannot be written, or the disk is full. A model that was there is then still there.
 pub fn write_folder<S: Trainable>(
     folder: &Path,
-    model: S,
+    model: &S,
     about: &About,
     precision: Precision,
 ) -> Result<(), WeightsError> {
-    let data = about.data.iter().cloned().map(|(source, seed)| TrainingData { source, seed, sha256: None });
     let description = Description {
         name: about.name.clone(),
         preset: about.preset.clone(),
@@ -90,7 +89,7 @@ pub fn write_folder<S: Trainable>(
         licence: about.licence.clone(),
         training: Some(TrainingRecord {
             recipe: Some("recipe.toml".to_owned()),
-            data: data.collect(),
+            data: about.data.clone(),
             seed: about.seed,
             steps: about.steps,
             figures: about.figures.clone(),
@@ -98,6 +97,6 @@ pub fn write_folder<S: Trainable>(
         recipe: Some(about.recipe.clone()),
         card: None,
     };
-    Bundle::write(folder, &model.for_release(), &description, precision)?;
+    Bundle::write(folder, model, &description, precision)?;
     Ok(())
 }

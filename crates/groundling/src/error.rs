@@ -1,6 +1,6 @@
 //! What can go wrong between a picture, a phrase and an answer.
 
-use groundling_core::{FrameError, PhraseError};
+use groundling_core::{FrameError, ImageSize, PhraseError};
 use groundling_data::image::decode::ImageError;
 use groundling_models::contract::OptionError;
 use groundling_nn::checkpoint::CheckpointError;
@@ -46,6 +46,14 @@ pub enum GroundError {
         what: &'static str,
         /// The phrase.
         phrase: String,
+    },
+    /// Pictures do not fill this model's canvas.
+    #[error("the picture fills {filled} of the canvas of {canvas} (width x height), expected all of it")]
+    PartOfCanvas {
+        /// Size of the canvas.
+        canvas: ImageSize,
+        /// What the picture fills.
+        filled: ImageSize,
     },
     /// The model has no token whose attention could be shown, or none was asked for.
     #[error("{model} gives no attention of a token that answers")]

@@ -10,11 +10,13 @@ use groundling_data::text::wordpiece::{Encoded, Truncation, WordPiece};
 use groundling_models::contract::{GroundOptions, Grounded, InputSpec, System, Trace};
 use rayon::prelude::*;
 
+use crate::bundle::CalibrationRecord;
 use crate::cache::Recent;
 use crate::engine::{Engine, Erased, Reading};
 use crate::explain::{Explain, not_finite, pixels};
 use crate::input::{Picture, preprocessor};
 use crate::instances::instances;
+use crate::verdict::Verdict;
 use crate::{Bundle, BundleLimits, DeviceChoice, GroundError, systems};
 
 /// A model that is ready to be asked.
@@ -24,6 +26,7 @@ use crate::{Bundle, BundleLimits, DeviceChoice, GroundError, systems};
 #[derive(Clone)]
 pub struct Grounder {
     shared: Arc<Shared>,
+    calibration: Option<Arc<CalibrationRecord>>,
 }
 
 struct Shared {
@@ -34,6 +37,7 @@ struct Shared {
     words: WordPiece,
     phrases: Mutex<Recent<String, Reading>>,
     settings: Settings,
+    segments: bool,
 }
 
 /// What a grounder takes, where it runs and what it keeps.
@@ -187,8 +191,25 @@ impl Grounder {
                 words,
                 phrases: Mutex::new(Recent::new(settings.kept_phrases)),
                 settings,
+                segments: M::SEGMENTS,
             }),
+            calibration: None,
         }
+    }
+
+    /// The same model saying "not here" by this calibration, or by its raw score where there is none.
+    pub fn with_calibration(self, calibration: Option<CalibrationRecord>) -> Self {
+        Self { calibration: calibration.map(Arc::new), ..self }
+    }
+
+    /// By what "not here" is said; `None` where that was not calibrated.
+    pub fn calibration(&self) -> Option<&CalibrationRecord> {
+        self.calibration.as_deref()
+    }
+
+    /// Whether answers have masks.
+    pub fn segments(&self) -> bool {
+        self.shared.segments
     }
 
     /// Name and hash that stand in every answer.
@@ -319,9 +340,27 @@ impl Session {
     /// # Errors
     /// As [`Session::ground_with`].
     pub fn ground_phrase(&self, phrase: &Phrase, options: &Options) -> Result<Answer, GroundError> {
+        self.answer(phrase, self.grounded(phrase, options)?)
+    }
+
+    fn grounded(&self, phrase: &Phrase, options: &Options) -> Result<Grounded, GroundError> {
         let reading = self.grounder.reading(phrase);
         let answers = self.grounder.shared.engine.ground(&[(&reading, &self.view)], &options.of_model()?)?;
-        self.answer(phrase, answers.into_iter().next().unwrap_or_default())
+        Ok(answers.into_iter().next().unwrap_or_default())
+    }
+
+    /// The answer in pixels of the canvas, for models whose pictures fill it: what evaluations compare that resize the truth to the canvas
+    /// instead of the answer to the picture.
+    ///
+    /// # Errors
+    /// As [`Session::ground_with`], and if pictures do not fill the canvas.
+    pub fn ground_on_canvas(&self, phrase: &Phrase, options: &Options) -> Result<Answer, GroundError> {
+        let canvas = self.placement.canvas();
+        if self.placement.resized() != canvas {
+            return Err(GroundError::PartOfCanvas { canvas, filled: self.placement.resized() });
+        }
+        let answer = self.grounded(phrase, options)?;
+        self.placed(phrase, answer, &Placement::square_resize(canvas, canvas.height())?)
     }
 
     /// Size of the original image.
@@ -335,30 +374,39 @@ impl Session {
     }
 
     fn answer(&self, phrase: &Phrase, answer: Grounded) -> Result<Answer, GroundError> {
+        self.placed(phrase, answer, &self.placement)
+    }
+
+    /// An answer about the image that the placement says.
+    fn placed(&self, phrase: &Phrase, answer: Grounded, placement: &Placement) -> Result<Answer, GroundError> {
         if let Some(what) = not_finite(&answer) {
             return Err(GroundError::NotFinite { what, phrase: phrase.as_str().to_owned() });
         }
         let target = |target: &groundling_models::contract::GroundedTarget| PredictedTarget {
             score: f64::from(target.score).clamp(0.0, 1.0),
-            bbox: pixels(&self.placement, target.bbox.to_xyxy()),
+            bbox: pixels(placement, target.bbox.to_xyxy()),
             mask: None,
             label: None,
         };
+        let verdict = Verdict::of(answer.no_target, self.grounder.calibration());
         // Masks say more than the box around all of them.
         let targets = match &answer.mask {
-            Some(mask) => instances(mask, &self.placement),
+            Some(_) if verdict.no_target => Vec::new(),
+            Some(mask) => {
+                let likely = instances(mask, placement, 0.0);
+                if likely.is_empty() { instances(mask, placement, verdict.faint_cut()) } else { likely }
+            }
             None => answer.targets.iter().map(target).collect(),
         };
-        let no_target_score = answer.no_target.map(|score| f64::from(score).clamp(0.0, 1.0));
         let prediction = Prediction {
             phrase: phrase.clone(),
-            image_size: self.placement.image(),
+            image_size: placement.image(),
             targets,
-            no_target: no_target_score.is_some_and(|score| score > 0.5),
-            no_target_score,
+            no_target: verdict.no_target,
+            no_target_score: verdict.score,
             model: self.grounder.shared.identity.clone(),
         };
-        let explain = Explain::new(&self.placement, answer.levels);
+        let explain = Explain::new(placement, answer.levels);
         let Grounded { flops, dense_flops, trace, .. } = answer;
         Ok(Answer { prediction, flops, dense_flops, explain, trace })
     }

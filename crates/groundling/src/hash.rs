@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use groundling_data::examples::{ExampleError, Examples, Picture};
 use groundling_data::text::wordpiece::WordPiece;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +27,29 @@ pub fn of_file(path: &Path) -> io::Result<String> {
             read => digest.update(&buffer[..read]),
         }
     }
+}
+
+/// Pictures that [`of_examples`] looks at.
+pub const SAMPLED: usize = 100;
+
+/// SHA-256 over the first [`SAMPLED`] pictures of a source, with their phrases and objects: where it differs, the data do.
+///
+/// # Errors
+/// If a picture cannot be read.
+pub fn of_examples(examples: &Examples) -> Result<String, ExampleError> {
+    let mut digest = Sha256::new();
+    for index in 0..examples.len().min(SAMPLED) {
+        let Picture { image, about } = examples.picture(index)?;
+        digest.update(format!("{}\n{} {}\n", about.file_name, image.width(), image.height()));
+        digest.update(image.as_raw());
+        for phrase in &about.phrases {
+            digest.update(format!("{} {:?}\n", phrase.phrase.as_str(), phrase.targets));
+        }
+        for object in &about.objects {
+            digest.update(format!("{:?} {:?}\n", object.bbox.to_array(), object.class));
+        }
+    }
+    Ok(digits(digest.finalize().as_slice()))
 }
 
 /// SHA-256 of a vocabulary as its file has it: a token a line, in the order of the ids.

@@ -9,14 +9,14 @@ const MOST_PARTS: usize = 32;
 /// Connected parts of the mask at the size of the original image, best first, each with its box and the mean probability of its pixels.
 /// Together they are the whole mask.
 ///
-/// A pixel of the image is inside where the canvas's log-odds, bilinear between the centres of its pixels, are above 0. Parts touch by
-/// sides or corners.
-pub(crate) fn instances(mask: &MaskLogits, placement: &Placement) -> Vec<PredictedTarget> {
+/// A pixel of the image is inside where the canvas's log-odds, bilinear between the centres of its pixels, are above `cut`: 0 for pixels
+/// that are likelier target than background. Parts touch by sides or corners.
+pub fn instances(mask: &MaskLogits, placement: &Placement, cut: f32) -> Vec<PredictedTarget> {
     let size = placement.image();
     let (height, width) = (size.height() as usize, size.width() as usize);
     let (rows, columns) = (samples(placement, true, mask.height), samples(placement, false, mask.width));
     let odds: Vec<f32> = rows.iter().flat_map(|row| columns.iter().map(|column| between(mask, row, column))).collect();
-    let Parts { labels, mut parts } = parts(&odds, [height, width]);
+    let Parts { labels, mut parts } = parts(&odds, [height, width], cut);
     // Largest first, so that what is left over is what is small.
     let mut order: Vec<usize> = (0..parts.len()).collect();
     order.sort_by_key(|&part| std::cmp::Reverse(parts[part].pixels));
@@ -92,12 +92,12 @@ struct Parts {
 }
 
 /// Connected parts in the order of their first pixel, row by row.
-fn parts(odds: &[f32], [height, width]: [usize; 2]) -> Parts {
+fn parts(odds: &[f32], [height, width]: [usize; 2], cut: f32) -> Parts {
     let mut labels = vec![0u32; odds.len()];
     let mut parts = Vec::new();
     let mut open = Vec::new();
     for first in 0..odds.len() {
-        if odds[first] <= 0.0 || labels[first] != 0 {
+        if odds[first] <= cut || labels[first] != 0 {
             continue;
         }
         let label = u32::try_from(parts.len() + 1).unwrap_or(u32::MAX);
@@ -111,7 +111,7 @@ fn parts(odds: &[f32], [height, width]: [usize; 2]) -> Parts {
             for row in row.saturating_sub(1)..(row + 2).min(height) {
                 for column in column.saturating_sub(1)..(column + 2).min(width) {
                     let other = row * width + column;
-                    if odds[other] > 0.0 && labels[other] == 0 {
+                    if odds[other] > cut && labels[other] == 0 {
                         labels[other] = label;
                         open.push(other);
                     }
@@ -171,7 +171,7 @@ mod tests {
     fn parts_have_masks_boxes_and_scores() {
         let mask = canvas(&["##....", "##...#", "....#.", "......", "#.....", "......"]);
         let placement = Placement::square_resize(ImageSize::square(6).unwrap(), 6).unwrap();
-        let targets = instances(&mask, &placement);
+        let targets = instances(&mask, &placement, 0.0);
         let chance = 1.0 / (1.0 + (-2.0f64).exp());
         assert_eq!(targets.len(), 3, "corners touch");
         assert!(targets.iter().all(|target| (target.score - chance).abs() < 1e-9));
@@ -183,20 +183,20 @@ mod tests {
         for (index, logit) in mask.logits.iter().enumerate() {
             assert_eq!(whole.pixels()[index], *logit > 0.0, "{index}");
         }
-        assert!(instances(&canvas(&["......"; 6]), &placement).is_empty());
+        assert!(instances(&canvas(&["......"; 6]), &placement, 0.0).is_empty());
     }
 
     #[test]
     fn masks_have_the_size_of_the_image() {
         let mask = canvas(&["....", ".##.", ".##.", "...."]);
         let placement = Placement::square_resize(ImageSize::new(8, 16).unwrap(), 4).unwrap();
-        let [target] = &instances(&mask, &placement)[..] else { panic!("one part") };
+        let [target] = &instances(&mask, &placement, 0.0)[..] else { panic!("one part") };
         assert_eq!(target.mask.as_ref().unwrap().size(), ImageSize::new(8, 16).unwrap());
         assert_eq!(target.bbox.to_array(), [4.0, 2.0, 12.0, 6.0]);
         // In a letterbox what lies beside the picture is no part of it.
         let image = ImageSize::new(4, 8).unwrap();
         let placement = Placement::letterbox(image, 4, Rounding::HalfUp, Anchor::TopLeft).unwrap();
-        let targets = instances(&canvas(&["#...", "....", "####", "####"]), &placement);
+        let targets = instances(&canvas(&["#...", "....", "####", "####"]), &placement, 0.0);
         assert!(targets.len() == 1 && targets[0].bbox.y1 <= 4.0 && targets[0].bbox.x1 < 4.0, "{targets:?}");
     }
 
@@ -207,7 +207,7 @@ mod tests {
             .collect();
         let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
         let placement = Placement::square_resize(ImageSize::square(40).unwrap(), 40).unwrap();
-        let targets = instances(&canvas(&rows), &placement);
+        let targets = instances(&canvas(&rows), &placement, 0.0);
         assert_eq!((targets.len(), union(&targets)), (MOST_PARTS + 1, 400));
     }
 }

@@ -38,6 +38,7 @@
 //! | [`convert`] | checkpoints of other programs as models of ours |
 //! | [`DeviceChoice`] | where a model runs: the one place that chooses |
 //! | [`input`] | pictures in all their forms, and how models want them |
+//! | [`instances`] | what a model says about pixels as masks of the original picture |
 //! | [`hash`] | names by content |
 
 pub mod attention;
@@ -54,8 +55,9 @@ mod explain;
 mod grounder;
 pub mod hash;
 pub mod input;
-mod instances;
+pub mod instances;
 pub mod systems;
+mod verdict;
 
 pub use bundle::{Bundle, BundleError, BundleLimits, Description};
 pub use detector::{DetectError, DetectOptions, Detected, Detector, FoundObject, KeptTokens};

@@ -56,7 +56,8 @@ where
     let manifest = bundle.manifest();
     bundle.check_words::<M>()?;
     let identity = ModelIdentity { name: manifest.name.clone(), hash: manifest.weights.sha256.clone() };
-    Ok(Grounder::from_model(bundle.load::<M>(&device)?, identity, settings))
+    let grounder = Grounder::from_model(bundle.load::<M>(&device)?, identity, settings);
+    Ok(grounder.with_calibration(manifest.calibration.clone()))
 }
 
 /// The configuration of a preset, as JSON; `None` if there is no such system or preset.

@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use groundling_core::TargetCount;
+use groundling_core::{ImageSize, TargetCount};
 use groundling_data::DataSource;
 use groundling_eval::coco::{self, CocoOptions, json};
 use groundling_eval::records::{
-    MissingPolicy, ReadLimits, Sample, TruthRecord, join, read_predictions_file, read_truths_file,
+    MissingPolicy, PredictionRecord, ReadLimits, Sample, TruthRecord, join, read_predictions_file, read_truths_file,
 };
-use groundling_eval::{BootstrapOptions, EvalOptions, Protocol, Report, compare, evaluate};
-use groundling_viz::{Chart, Plot, ReliabilityBin, ReliabilityPlot, write_atomically, write_png};
+use groundling_eval::{BootstrapOptions, EvalOptions, MaskSize, Protocol, Report, compare, evaluate};
 
-use super::samples;
+use super::{charts, samples};
 use crate::flags::{Eval, Format, TargetsName};
 use crate::{Outcome, output, progress};
 
@@ -34,7 +33,11 @@ pub(crate) fn run(flags: &Eval, format: Format, quiet: bool) -> anyhow::Result<O
     let policy = if flags.missing_as_wrong { MissingPolicy::CountAsWrong } else { MissingPolicy::Refuse };
     let samples = |path: &Path| -> anyhow::Result<Vec<Sample>> {
         let predictions = read_predictions_file(path, &ReadLimits::default())?;
-        join(truths.clone(), predictions, policy).with_context(|| path.display().to_string())
+        let truths = match on_canvas(protocol, &predictions)? {
+            Some(canvas) => truths.iter().map(|truth| truth.resized_nearest(canvas)).collect(),
+            None => truths.clone(),
+        };
+        join(truths, predictions, policy).with_context(|| path.display().to_string())
     };
     tracing::info!("{} truths, protocol {protocol}", truths.len());
     let options = options(flags);
@@ -50,6 +53,14 @@ pub(crate) fn run(flags: &Eval, format: Format, quiet: bool) -> anyhow::Result<O
     }
     output::result(format, &report, || report.to_table())?;
     Ok(Outcome::Done)
+}
+
+/// The canvas, if the predictions were made for it and the protocol compares masks of its size.
+fn on_canvas(protocol: Protocol, predictions: &[PredictionRecord]) -> anyhow::Result<Option<ImageSize>> {
+    let Some(MaskSize::Resized(side)) = protocol.mask_size() else { return Ok(None) };
+    let canvas = ImageSize::square(side)?;
+    let whole = !predictions.is_empty() && predictions.iter().all(|record| record.prediction.image_size == canvas);
+    Ok(whole.then_some(canvas))
 }
 
 fn is_json(path: &Path) -> bool {
@@ -73,7 +84,7 @@ fn truths(flags: &Eval, truth: &str, protocol: Protocol) -> anyhow::Result<Vec<T
         truth.parse().with_context(|| format!("{truth:?} is neither a file of truth records nor a data source"))?;
     let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
     let mut truths = samples::truths(&source, flags.masks.into(), seed, &progress::bar(true, 0, ""))?;
-    if flags.targets.unwrap_or(super::evaluate::usual_targets(protocol)) == TargetsName::One {
+    if flags.targets.unwrap_or(super::usual::usual_targets(protocol)) == TargetsName::One {
         truths.retain(|truth| truth.source == TargetCount::One);
     }
     Ok(truths)
@@ -90,26 +101,9 @@ fn coco_report(flags: &Eval, predictions: &Path, truth: &Path, kind: coco::IouKi
     Ok(Report::of_coco(kind, truth.images.len(), &evaluation))
 }
 
-fn draw_reliability(path: &Path, report: &Report) -> anyhow::Result<()> {
+pub(super) fn draw_reliability(path: &Path, report: &Report) -> anyhow::Result<()> {
     let Some(calibration) = &report.calibration else {
         bail!("there is no reliability to draw: no prediction has a no-target score, or no sample is without target");
     };
-    // Bins without a prediction have no mean; they are drawn empty, at their middle.
-    let bin = |bin: &groundling_eval::calibration::ReliabilityBin| ReliabilityBin {
-        lower: bin.low,
-        upper: bin.high,
-        confidence: bin.mean_score.unwrap_or((bin.low + bin.high) / 2.0),
-        accuracy: bin.share.unwrap_or(0.0),
-        count: bin.count as u64,
-    };
-    let bins = calibration.reliability.iter().map(bin).collect();
-    let plot = ReliabilityPlot { bins, expected_calibration_error: Some(calibration.ece) };
-    let chart = Chart::new("Reliability of the no-target score", Plot::Reliability(plot))
-        .labelled("score that nothing fits", "share where nothing fits");
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("svg") => write_atomically(path, chart.to_svg().as_bytes())?,
-        Some("png") => write_png(path, &chart.to_png(2.0))?,
-        _ => bail!("{}: expected a name ending in .svg or .png", path.display()),
-    }
-    Ok(())
+    charts::draw_reliability(path, calibration)
 }

@@ -10,16 +10,15 @@ use groundling_core::{PredictedTarget, TargetCount};
 use groundling_data::DataSource;
 use groundling_data::examples::{ExampleOptions, Examples, Targets};
 use groundling_data::image::decode::ExifOrientation;
-use groundling_data::readers::refer::Flavour;
-use groundling_eval::grec::Pairing;
-use groundling_eval::rec::RecRule;
 use groundling_eval::records::{PredictionRecord, Sample, TruthRecord, write_predictions};
 use groundling_eval::{EvalOptions, Protocol, Report, evaluate};
-use groundling_viz::{Chart, Marker, Plot, Series, Spread, XyPlot, write_atomically, write_png};
+use groundling_viz::{Chart, Marker, Plot, Series, Spread, XyPlot, write_atomically};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::eval::options;
+use super::charts;
+use super::eval::{draw_reliability, options};
+use super::usual::{Frame, usual_protocol, usual_targets};
 use crate::flags::{Eval, Format, TargetsName};
 use crate::{Outcome, output, progress};
 
@@ -42,6 +41,10 @@ struct Run {
     phrases: usize,
     /// Phrases of these pictures that were not asked.
     left_out: usize,
+    /// In whose pixels answers are given; the protocol may resize them.
+    frame: Frame,
+    /// Whether "not here" is said by a calibrated score.
+    calibrated: bool,
     device: String,
     threads: usize,
     level: Option<usize>,
@@ -100,6 +103,9 @@ struct Point {
     cost: Cost,
 }
 
+const UNCALIBRATED: &str =
+    "\n\"not here\" is said where the mask is empty: the score is not calibrated (`groundling calibrate`)";
+
 /// A threshold; JSON has no infinity, so that those are texts.
 struct Number(f32);
 
@@ -135,21 +141,23 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
         bail!("--chart draws a sweep: give --sweep as well");
     }
     let data: DataSource = source.parse()?;
-    let protocol = match &flags.protocol {
-        Some(name) => name.parse()?,
-        None => usual_protocol(&data),
-    };
-    if matches!(protocol, Protocol::Res(_) | Protocol::RefZom(_) | Protocol::Gres { .. }) {
-        bail!(
-            "protocol {protocol} compares masks, and no model of this version makes any; rec, grec and coco-box compare boxes"
-        );
+    let named: Option<Protocol> = flags.protocol.as_deref().map(str::parse).transpose()?;
+    for chart in flags.chart.iter().chain(&flags.reliability) {
+        charts::is_svg(chart)?;
     }
+    let grounder = flags.model.open(ExifOrientation::Ignore)?;
+    let protocol = named.unwrap_or_else(|| usual_protocol(&data, grounder.segments()));
+    if protocol.needs_masks() && !grounder.segments() {
+        let name = &grounder.identity().name;
+        bail!("protocol {protocol} compares masks, and {name} makes none; rec, grec and coco-box compare boxes");
+    }
+    let frame = Frame::of(protocol, &grounder);
     let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
     let targets = flags.targets.unwrap_or(usual_targets(protocol));
     let wanted = ExampleOptions {
         seed,
         targets: if targets == TargetsName::One { Targets::ONE } else { Targets::ALL },
-        masks: protocol == Protocol::Coco(groundling_eval::coco::IouKind::Mask),
+        masks: protocol.needs_masks(),
         mask_rule: flags.masks.into(),
         ..ExampleOptions::default()
     };
@@ -158,10 +166,6 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
         tracing::warn!("left out: {skipped}");
     }
     let thresholds = if flags.sweep.is_empty() { vec![flags.how.threshold] } else { flags.sweep.clone() };
-    if let Some(chart) = &flags.chart {
-        chart_kind(chart)?;
-    }
-    let grounder = flags.model.open(ExifOrientation::Ignore)?;
     let count = examples.len().min(flags.limit.unwrap_or(usize::MAX));
     if count == 0 {
         bail!("{source}: there is no picture");
@@ -171,7 +175,7 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
     let looked: Vec<Looked> = (0..count)
         .into_par_iter()
         .map(|index| {
-            let looked = look(&grounder, &examples, index, flags, &thresholds);
+            let looked = look(&grounder, &examples, index, flags, &thresholds, frame);
             bar.inc(1);
             looked
         })
@@ -200,6 +204,9 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
         draw(path, &points, source)?;
     }
     let report = evaluate(protocol, &samples(&asked, 0), &options(flags))?;
+    if let Some(path) = &flags.reliability {
+        draw_reliability(path, &report)?;
+    }
     let phrases = asked.len();
     let run = Run {
         model: Model { name: grounder.identity().name.clone(), hash: grounder.identity().hash.clone() },
@@ -209,6 +216,8 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
         pictures: count,
         phrases,
         left_out,
+        frame,
+        calibrated: grounder.calibration().is_some(),
         device: flags.model.device.to_string(),
         threads: rayon::current_num_threads(),
         level: flags.how.level,
@@ -226,19 +235,6 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
     Ok(Outcome::Done)
 }
 
-/// gRefCOCO has phrases about nothing and about several things; everything else is scored by its phrases about one thing.
-fn usual_protocol(data: &DataSource) -> Protocol {
-    match data {
-        DataSource::Refer { flavour: Flavour::GRefCoco, .. } => Protocol::Grec(Pairing::Giou),
-        _ => Protocol::Rec(RecRule::Standard),
-    }
-}
-
-/// One target where a protocol scores one box, else every phrase.
-pub(super) fn usual_targets(protocol: Protocol) -> TargetsName {
-    if matches!(protocol, Protocol::Rec(_)) { TargetsName::One } else { TargetsName::All }
-}
-
 /// Reads a picture and answers its phrases at every threshold.
 fn look(
     grounder: &Grounder,
@@ -246,6 +242,7 @@ fn look(
     index: usize,
     flags: &Eval,
     thresholds: &[f32],
+    frame: Frame,
 ) -> anyhow::Result<Looked> {
     let picture = examples.picture(index)?;
     let about = picture.about;
@@ -257,7 +254,10 @@ fn look(
         let start = Instant::now();
         let answers = thresholds.iter().map(|&threshold| {
             let options = Options { threshold, ..flags.how.options(false) };
-            session.ground_phrase(&phrase.phrase, &options)
+            match frame {
+                Frame::Original => session.ground_phrase(&phrase.phrase, &options),
+                Frame::Canvas(_) => session.ground_on_canvas(&phrase.phrase, &options),
+            }
         });
         let answers =
             answers.collect::<Result<_, _>>().with_context(|| format!("{}, id {}", about.file_name, phrase.id))?;
@@ -268,6 +268,10 @@ fn look(
             image_size: about.size,
             source: phrase.truth.count(),
             truth: phrase.truth,
+        };
+        let truth = match frame {
+            Frame::Original => truth,
+            Frame::Canvas(size) => truth.resized_nearest(size),
         };
         looked.asked.push(Asked { order: phrase.order, truth, answers, seconds: start.elapsed().as_secs_f64() });
     }
@@ -358,14 +362,6 @@ fn level_accuracy(protocol: Protocol, asked: &[Asked], index: usize, level: usiz
     Ok(evaluate(protocol, &samples, &plain)?.figures.first().and_then(|figure| figure.value))
 }
 
-pub(super) fn chart_kind(path: &Path) -> anyhow::Result<bool> {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("svg") => Ok(true),
-        Some("png") => Ok(false),
-        _ => bail!("{}: expected a name ending in .svg or .png", path.display()),
-    }
-}
-
 fn draw(path: &Path, points: &[Point], source: &str) -> anyhow::Result<()> {
     let name = points.first().and_then(|point| point.figures.first()).map(|figure| figure.name.clone());
     let mut shown: Vec<(f64, f64, (f64, f64))> = points
@@ -389,12 +385,7 @@ fn draw(path: &Path, points: &[Point], source: &str) -> anyhow::Result<()> {
     let title = format!("Accuracy against what is read, {source}");
     let chart = Chart::new(title, Plot::Xy(plot))
         .labelled("patches read, % of those that touch the picture", format!("{}, %", name.unwrap_or_default()));
-    if chart_kind(path)? {
-        write_atomically(path, chart.to_svg().as_bytes())?;
-    } else {
-        write_png(path, &chart.to_png(2.0))?;
-    }
-    Ok(())
+    charts::write(path, &chart)
 }
 
 impl Evaluated {
@@ -403,6 +394,16 @@ impl Evaluated {
         let mut text = format!("{} on {data}: {phrases} phrases about {pictures} pictures", model.name);
         if *left_out > 0 {
             text.push_str(&format!(" ({left_out} phrases left out)"));
+        }
+        if let Frame::Canvas(size) = self.run.frame {
+            text.push_str(&format!("\nanswers as the network gives them, truths resized to its canvas of {size}"));
+        }
+        if self.report.calibration.is_some() {
+            text.push_str(if self.run.calibrated {
+                "\n\"not here\" is said by a calibrated score"
+            } else {
+                UNCALIBRATED
+            });
         }
         text.push_str(&format!("\n\n{}\n", self.report.to_table().trim_end()));
         text.push_str(&format!(

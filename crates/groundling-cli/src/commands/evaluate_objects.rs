@@ -12,11 +12,11 @@ use groundling_eval::Protocol;
 use groundling_eval::coco::{IouKind, STAT_NAMES};
 use groundling_train::objects::{ObjectFigures, ObjectScorer};
 use groundling_viz::chart::{Chart, Marker, Plot, Series, Spread, XyPlot};
-use groundling_viz::{write_atomically, write_png};
+use groundling_viz::write_atomically;
 use serde::Serialize;
 
+use super::charts;
 use super::detect::report::{category_ids, coco_results, image_id};
-use super::evaluate::chart_kind;
 use crate::flags::{Eval, Format};
 use crate::{Outcome, output};
 
@@ -58,7 +58,7 @@ pub(super) fn run(flags: &Eval, source: &str, format: Format) -> anyhow::Result<
         bail!("protocol {protocol} is not for a detector; it is scored by {boxes}");
     }
     if let Some(chart) = &flags.chart {
-        chart_kind(chart)?;
+        charts::is_svg(chart)?;
     }
     let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
     let scenes = SceneConfig { min_expressions: 0, max_expressions: 0, ..SceneConfig::default() };
@@ -134,12 +134,7 @@ fn draw(path: &Path, evaluated: &Evaluated) -> anyhow::Result<()> {
     let plot = XyPlot { series: vec![series], ..XyPlot::default() };
     let chart = Chart::new(format!("AP against operations, {}", evaluated.data), Plot::Xy(plot))
         .labelled("GFLOPs of a picture", "AP, %");
-    if chart_kind(path)? {
-        write_atomically(path, chart.to_svg().as_bytes())?;
-    } else {
-        write_png(path, &chart.to_png(2.0))?;
-    }
-    Ok(())
+    charts::write(path, &chart)
 }
 
 impl Evaluated {

@@ -2,6 +2,8 @@
 
 mod analyze;
 mod bench;
+mod calibrate;
+mod charts;
 mod convert;
 mod data;
 mod detect;
@@ -13,6 +15,7 @@ mod ground;
 mod models;
 mod samples;
 mod train;
+mod usual;
 
 use clap::CommandFactory;
 
@@ -31,6 +34,7 @@ pub(crate) fn run(flags: Flags) -> anyhow::Result<Outcome> {
         Command::Data(Data::Sheet(sheet)) => data::sheet(&sheet, format),
         Command::Data(Data::Truth(truth)) => data::truth(&truth, flags.quiet),
         Command::Eval(eval) => eval::run(&eval, format, flags.quiet),
+        Command::Calibrate(calibrate) => calibrate::run(&calibrate, format, flags.quiet),
         Command::Analyze(analyze) => analyze::run(&analyze, format, flags.quiet),
         Command::Models(models) => models::run(&models, format),
         Command::Convert(convert) => convert::run(&convert, format),

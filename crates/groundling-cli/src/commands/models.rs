@@ -68,6 +68,9 @@ enum What {
         precision: String,
         licence: String,
         trained_on: Vec<String>,
+        /// On what "not here" was calibrated.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        calibrated_on: Option<String>,
         hash: String,
     },
     Fault {
@@ -159,6 +162,7 @@ fn describe(bundle: &Bundle) -> Found {
             precision: manifest.weights.precision.clone(),
             licence: manifest.licence.clone(),
             trained_on: data.map(|data| data.source.clone()).collect(),
+            calibrated_on: manifest.calibration.as_ref().map(|calibration| calibration.source.clone()),
             hash: manifest.weights.sha256.clone(),
         },
     }
@@ -188,15 +192,17 @@ fn text(listing: &Listing) -> String {
     for Found { place, what } in &listing.weights {
         lines.push(match what {
             What::Fault { error } => format!("{place}\n  not usable: {error}"),
-            What::Model { name, parameters, precision, licence, trained_on, hash, .. } => {
+            What::Model { name, parameters, precision, licence, trained_on, calibrated_on, hash, .. } => {
                 let data = if trained_on.is_empty() {
                     "no record of training".to_owned()
                 } else {
                     format!("trained on {}", trained_on.join(", "))
                 };
+                let calibrated =
+                    calibrated_on.as_ref().map_or(String::new(), |source| format!(", calibrated on {source}"));
                 let hash: String = hash.chars().take(12).collect();
                 format!(
-                    "{place}\n  {name}, {} parameters ({precision}), {data}; licence {licence}; {hash}",
+                    "{place}\n  {name}, {} parameters ({precision}), {data}{calibrated}; licence {licence}; {hash}",
                     millions(*parameters)
                 )
             }

@@ -206,7 +206,8 @@ fn summary_text<F: Figures>(summary: &Summary<F>, out: &Path) -> String {
         out.display(),
     );
     if let Some((found, step)) = summary.best {
-        text.push_str(&format!("\nbest {} {found:.2} at step {step}: {}", F::BEST, out.join("best").display()));
+        let name = summary.last.as_ref().map_or("figure", |line| line.figures.best().0);
+        text.push_str(&format!("\nbest {name} {found:.2} at step {step}: {}", out.join("best").display()));
     }
     text
 }

@@ -128,6 +128,35 @@ pub(crate) enum PrecisionName {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  groundling calibrate --weights my-weights --data grefcoco:data:val --false-alarm-rate 0.05 --reliability score.png
+
+Whatever is stored changes what `ground` and `eval` answer with these weights.")]
+pub(crate) struct Calibrate {
+    /// Where phrases and pictures come from, those about nothing among them; not what the model was trained or will be tested on.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) data: String,
+    /// Most phrases about something that may be answered with "not here", as a share of them: 0.05 for one in twenty.
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    pub(crate) false_alarm_rate: f64,
+    /// Only the first pictures of the source.
+    #[arg(long, value_name = "PICTURES")]
+    pub(crate) limit: Option<usize>,
+    /// Seed of the world, for `scenes:`.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Draw how far the calibrated score means what it says (.svg or .png).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reliability: Option<PathBuf>,
+    /// Only say what would be stored.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Models {
     /// Folders to look for weights in, besides ./weights.
     #[arg(value_name = "DIR")]

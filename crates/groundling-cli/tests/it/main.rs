@@ -3,6 +3,7 @@
 
 mod analyze;
 mod formats;
+mod masks;
 mod model;
 mod program;
 mod train;

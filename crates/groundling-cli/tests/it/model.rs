@@ -14,7 +14,7 @@ use groundling_testkit::{fixtures, scratch};
 use serde_json::{Value, json};
 
 /// Weights of the tiny preset, written once.
-fn weights() -> &'static Path {
+pub(crate) fn weights() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| write_weights(&scratch("cli-weights").join("tiny"), &ScanFormerConfig::tiny()))
 }
@@ -57,7 +57,7 @@ fn json_of(arguments: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{out}"))
 }
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use groundling_models::contract::{ConfigError, Trainable};
+use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_models::qrnet::{QrNet, QrNetConfig};
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
@@ -136,8 +137,8 @@ fn recipes_of<M: Trainable>(
         assert_eq!(recipe.model.system, M::NAME, "{}", path.display());
         let config = recipe.resolve(&preset(&recipe.model.preset).unwrap()).unwrap();
         check(&config, &recipe.criterion).unwrap();
-        for data in &recipe.data {
-            data.source.parse::<groundling_data::DataSource>().unwrap();
+        for source in recipe.data.iter().map(|data| &data.source).chain(recipe.validation.iter().map(|v| &v.source)) {
+            source.parse::<groundling_data::DataSource>().unwrap();
         }
         let known: Vec<&str> = M::layouts(&config).iter().map(|layout| layout.name).collect();
         assert!(recipe.model.layout.iter().all(|layout| known.contains(&layout.as_str())), "{}", path.display());
@@ -149,6 +150,7 @@ fn recipes_of<M: Trainable>(
 #[test]
 fn every_recipe_of_the_project_is_read() {
     recipes_of::<ScanFormer>(5, ScanFormerConfig::preset, |config, criterion| config.check().and(criterion.check()));
+    recipes_of::<Dmmi>(8, DmmiConfig::preset, |config, criterion| config.check().and(criterion.check()));
     recipes_of::<TransVg>(7, TransVgConfig::preset, |config, criterion| config.check().and(criterion.check()));
     recipes_of::<Vltvg>(7, VltvgConfig::preset, |config, _| config.check());
     recipes_of::<QrNet>(5, QrNetConfig::preset, |config, criterion| config.check().and(criterion.check()));

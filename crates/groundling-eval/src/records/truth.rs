@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 use std::path::Path;
 
-use groundling_core::{GroundTruth, ImageSize, Phrase, TargetCount, TrueTarget};
+use groundling_core::{GroundTruth, ImageSize, Phrase, Rle, TargetCount, TrueTarget};
 use serde::{Deserialize, Serialize};
 
 use super::error::{RecordError, RecordProblem};
@@ -39,6 +39,24 @@ impl TruthRecord {
     /// Whether nothing in the image fits the phrase.
     pub fn is_absent(&self) -> bool {
         self.source == TargetCount::Zero
+    }
+
+    /// The truth about the image resized to another size without keeping its aspect: masks by Pillow's nearest neighbour, as the released
+    /// programs of segmentation resize them, boxes in proportion.
+    pub fn resized_nearest(&self, size: ImageSize) -> Self {
+        let resized = |mask: &Rle| Rle::from_mask(&mask.to_mask().resized_nearest(size));
+        let ratio = |to: u32, from: u32| f64::from(to) / f64::from(from);
+        let [x, y] = [ratio(size.width(), self.image_size.width()), ratio(size.height(), self.image_size.height())];
+        let target = |target: &TrueTarget| TrueTarget {
+            bbox: target.bbox.scaled_into(x, y),
+            mask: target.mask.as_ref().map(resized),
+            category_id: target.category_id,
+        };
+        let truth = GroundTruth {
+            targets: self.truth.targets.iter().map(target).collect(),
+            merged_mask: self.truth.merged_mask.as_ref().map(resized),
+        };
+        Self { image_size: size, truth, ..self.clone() }
     }
 }
 

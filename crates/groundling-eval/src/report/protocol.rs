@@ -127,6 +127,19 @@ impl std::fmt::Display for Protocol {
 }
 
 impl Protocol {
+    /// At which size masks are compared; `None` where none are, or where they are ranked as COCO does.
+    pub fn mask_size(self) -> Option<MaskSize> {
+        match self {
+            Protocol::Res(size) | Protocol::RefZom(size) | Protocol::Gres { size, .. } => Some(size),
+            Protocol::Rec(_) | Protocol::Grec(_) | Protocol::Coco(_) => None,
+        }
+    }
+
+    /// Whether it compares masks.
+    pub fn needs_masks(self) -> bool {
+        self.mask_size().is_some() || self == Protocol::Coco(IouKind::Mask)
+    }
+
     /// What the choices in the name mean, in one sentence.
     pub fn description(self) -> String {
         let size = |size: MaskSize| match size {

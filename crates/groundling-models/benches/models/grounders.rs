@@ -1,8 +1,10 @@
-//! TransVG and VLTVG beside a ResNet-50 of torchvision, BERT of transformers and PyTorch's own encoder layers.
+//! TransVG and VLTVG beside a ResNet-50 of torchvision, BERT of transformers and PyTorch's own encoder layers; DMMI beside timm's Swin-B,
+//! the same BERT and PyTorch's layers for the rest of it, and beside the two encoders alone.
 
 use burn::tensor::{Device, Distribution, Tensor};
 use groundling_core::ContentRect;
 use groundling_models::contract::{GroundOptions, System};
+use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_models::transvg::{TransVg, TransVgConfig};
 use groundling_models::vltvg::{Vltvg, VltvgConfig};
 
@@ -12,6 +14,8 @@ pub(crate) fn groups() -> Vec<Vec<Case>> {
     vec![
         vec![("transvg r50 640", Box::new(|| ground::<TransVg>(&TransVgConfig::r50())) as _)],
         vec![("vltvg r50 640", Box::new(|| ground::<Vltvg>(&VltvgConfig::r50())) as _)],
+        vec![("dmmi swin_b 480", Box::new(|| ground::<Dmmi>(&DmmiConfig::swin_b())) as _)],
+        vec![("dmmi swin_b 480, encoders alone", Box::new(|| ground::<Dmmi>(&DmmiConfig::swin_b())) as _)],
     ]
 }
 

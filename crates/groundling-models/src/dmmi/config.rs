@@ -24,7 +24,8 @@ pub struct DmmiConfig {
     /// Sides of the windows of pixels over which the image asks the phrase: odd numbers.
     #[serde(default = "regions")]
     pub regions: Vec<usize>,
-    /// Lengths of the windows of tokens over which the phrase asks the image.
+    /// Lengths of the windows of tokens over which the phrase asks the image; none leaves the phrase as its encoder made it. With
+    /// `regions = [1]` that is plain cross-attention: every pixel asks the words, by itself.
     #[serde(default = "spans")]
     pub spans: Vec<usize>,
     /// Attention heads of the decoder's transformer layers, a divisor of the width.
@@ -373,11 +374,8 @@ impl DmmiConfig {
         if self.regions.is_empty() || self.regions.iter().any(|side| side % 2 == 0) {
             return bad("regions", &format!("{:?}", self.regions), "one or more odd numbers");
         }
-        if self.spans.is_empty() {
-            return bad("spans", &"[]", "one or more numbers");
-        }
         let narrowest = |windows: &[usize], share: fn(usize, usize) -> usize| {
-            windows.iter().map(|&side| share(channels[0], side)).min().unwrap_or(0)
+            windows.iter().map(|&side| share(channels[0], side)).min().unwrap_or(1)
         };
         if narrowest(&self.regions, region_width) == 0 || narrowest(&self.spans, span_width) == 0 {
             return bad("backbone.embed_dim", &channels[0], "enough channels for the largest window");

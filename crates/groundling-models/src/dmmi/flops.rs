@@ -29,7 +29,7 @@ impl DmmiConfig {
         };
         let windows = self.regions.iter().map(region).sum::<u128>() + self.spans.iter().map(span).sum::<u128>();
         let visual = 3 * n * c * c + l * d * c + n * l * c;
-        let language = n * c * d + n * l * d + 2 * l * d * d;
+        let language = if self.spans.is_empty() { 0 } else { n * c * d + n * l * d + 2 * l * d * d };
         let gated = stage < 3 || matches!(self.backbone, Backbone::Resnet { .. });
         windows + visual + language + if gated { 2 * n * c * c } else { 0 }
     }

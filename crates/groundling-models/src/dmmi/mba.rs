@@ -47,7 +47,7 @@ pub struct MbaConfig {
     pub width: usize,
     /// Sides of the windows of pixels.
     pub regions: Vec<usize>,
-    /// Lengths of the windows of tokens.
+    /// Lengths of the windows of tokens; none leaves the phrase as it is.
     pub spans: Vec<usize>,
     /// Whether the gate is used; a gate that is not gets no gradient.
     pub gated: bool,
@@ -58,6 +58,7 @@ impl MbaConfig {
     pub fn init(&self, device: &Device) -> Mba {
         let (c, d) = (self.channels, self.width);
         let over_map = |outputs: usize| convolution(c, outputs, 1, true, device);
+        let asks = !self.spans.is_empty();
         let region = |&side: &usize| {
             let inner = region_width(c, side);
             Region {
@@ -79,16 +80,16 @@ impl MbaConfig {
             visual_project: over_map(c),
             joint_project: over_map(c),
             text_value: dense(d, c, device),
-            visual_value: over_map(d),
+            visual_value: asks.then(|| over_map(d)),
             visual_out: over_map(c),
-            text_out: dense(d, d, device),
+            text_out: asks.then(|| dense(d, d, device)),
             regions: self.regions.iter().map(region).collect(),
             spans: self.spans.iter().map(span).collect(),
             region_mix: Initializer::Ones.init([self.regions.len()], device),
             span_mix: Initializer::Ones.init([self.spans.len()], device),
             gate_in: gate(),
             gate_out: gate(),
-            text_update: dense(d, d, device),
+            text_update: asks.then(|| dense(d, d, device)),
         }
     }
 }
@@ -99,16 +100,16 @@ pub struct Mba {
     visual_project: Convolution,
     joint_project: Convolution,
     text_value: Dense,
-    visual_value: Convolution,
+    visual_value: Option<Convolution>,
     visual_out: Convolution,
-    text_out: Dense,
+    text_out: Option<Dense>,
     regions: Vec<Region>,
     spans: Vec<Span>,
     region_mix: Param<Tensor<1>>,
     span_mix: Param<Tensor<1>>,
     gate_in: Convolution,
     gate_out: Convolution,
-    text_update: Dense,
+    text_update: Option<Dense>,
 }
 
 impl Mba {
@@ -130,11 +131,13 @@ impl Mba {
         observer.see("visual", &visual);
         let residual = gelu(self.joint_project.forward(visual * attended));
         observer.see("residual", &residual);
-        let answered = self.ask_map(x, language, observer);
-        observer.see("answered", &answered);
-        let language = language.tokens.clone() + gelu(self.text_update.forward(answered));
-        observer.see("language", &language);
-        Fused { residual, language }
+        let mut tokens = language.tokens.clone();
+        if let (Some(update), Some(answered)) = (&self.text_update, self.ask_map(x, language, observer)) {
+            observer.see("answered", &answered);
+            tokens = tokens + gelu(update.forward(answered));
+        }
+        observer.see("language", &tokens);
+        Fused { residual, language: tokens }
     }
 
     /// The map with as much of the residual as the gate lets through, `[B, C, H, W]`.
@@ -172,8 +175,8 @@ impl Mba {
         instance_norm(made.reshape([b, c, h * w]))
     }
 
-    /// What the pixels say to each token, `[B, L, D]`.
-    fn ask_map(&self, x: Tensor<4>, language: &Language, observer: &mut Observer<'_>) -> Tensor<3> {
+    /// What the pixels say to each token, `[B, L, D]`; `None` where tokens do not ask.
+    fn ask_map(&self, x: Tensor<4>, language: &Language, observer: &mut Observer<'_>) -> Option<Tensor<3>> {
         let [b, c, h, w] = x.dims();
         let [_, _, d] = language.tokens.dims();
         let scale = (c as f64).powf(-0.5);
@@ -195,9 +198,8 @@ impl Mba {
                 None => map,
             });
         }
-        let total = total.expect("the configuration has at least one window");
-        let value = over_pixels(&self.visual_value, x).swap_dims(1, 2); // [B, N, D]
-        self.text_out.forward(total.matmul(value))
+        let value = over_pixels(self.visual_value.as_ref()?, x).swap_dims(1, 2); // [B, N, D]
+        Some(self.text_out.as_ref()?.forward(total?.matmul(value)))
     }
 }
 
@@ -261,14 +263,13 @@ impl PrepareInference for Mba {
         let maps = [
             &mut self.visual_project,
             &mut self.joint_project,
-            &mut self.visual_value,
             &mut self.visual_out,
             &mut self.gate_in,
             &mut self.gate_out,
         ];
-        maps.into_iter().for_each(PrepareInference::prepare_inference);
-        let tokens = [&mut self.text_value, &mut self.text_out, &mut self.text_update];
-        tokens.into_iter().for_each(PrepareInference::prepare_inference);
+        maps.into_iter().chain(&mut self.visual_value).for_each(PrepareInference::prepare_inference);
+        let updates = self.text_out.iter_mut().chain(&mut self.text_update);
+        updates.chain([&mut self.text_value]).for_each(PrepareInference::prepare_inference);
         for region in &mut self.regions {
             region.key.prepare_inference();
             region.query.prepare_inference();

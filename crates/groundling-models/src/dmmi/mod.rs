@@ -52,7 +52,7 @@ pub use infer::{Phrase, View};
 pub use mba::{Fused, Language, Mba, MbaConfig};
 pub use network::{Encoded, Network, Output};
 pub use observe::{Observer, Seen};
-pub use weights::{DECODER_KEYS, LAYER_KEYS, MBA_KEYS, NETWORK_KEYS, OFFICIAL_KEYS, RECOVERY_KEYS};
+pub use weights::{DECODER_KEYS, ENCODER_KEYS, LAYER_KEYS, MBA_KEYS, NETWORK_KEYS, OFFICIAL_KEYS, RECOVERY_KEYS};
 
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,

@@ -1,6 +1,6 @@
 //! Key tables of the released checkpoints, which hold the network under `model` and BERT under `bert_model`.
 
-use groundling_nn::checkpoint::{RESHAPE, Rule, adapt, ignore, rename, within};
+use groundling_nn::checkpoint::{RESHAPE, Rule, absent, adapt, ignore, rename, within};
 use groundling_nn::{bert, resnet, swin, transformer};
 
 use crate::contract::Layout;
@@ -101,7 +101,21 @@ pub const OFFICIAL_KEYS: &[Rule] = &[
     within("text.", bert::KEYS_WITHOUT_POOLER),
 ];
 
+/// Of an image encoder and a BERT in one file, under `image` and `bert`: what training starts from.
+pub const ENCODER_KEYS: &[Rule] = &[
+    rename(r"^image\.", "network.backbone."),
+    within("network.backbone.", resnet::BACKBONE_KEYS),
+    within("network.backbone.", swin::CLASSIFIER_KEYS),
+    rename(r"^bert\.", "text."),
+    within("text.", bert::KEYS_WITHOUT_POOLER),
+    absent(r"^network\.(fusion|decoder|align)\.", "no encoder has it: starts from random numbers"),
+];
+
 pub(super) fn layouts() -> Vec<Layout> {
-    let about = "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`";
-    vec![Layout::new("official", about, "model.", OFFICIAL_KEYS)]
+    let whole = "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`";
+    let encoders = "an image encoder (Swin as classifiers publish it, or torchvision's ResNet) and a BERT in one file: `image` and `bert`";
+    vec![
+        Layout::new("official", whole, "model.", OFFICIAL_KEYS),
+        Layout::new("encoders", encoders, "bert.", ENCODER_KEYS),
+    ]
 }

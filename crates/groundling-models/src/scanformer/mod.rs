@@ -152,8 +152,12 @@ impl Trainable for ScanFormer {
         Ok(self)
     }
 
-    fn for_release(mut self) -> Self {
+    /// A model that was trained to read everything does so at the usual threshold.
+    fn for_release(mut self, criterion: &Criterion) -> Self {
         self.aux = None;
+        if criterion.dense {
+            self.select.keep_everything();
+        }
         self
     }
 }

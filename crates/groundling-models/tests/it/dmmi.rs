@@ -128,6 +128,35 @@ fn a_constant_added_to_a_channel_moves_no_attention() {
     assert!(apart(&before["attended"], &back) > 1e-2);
 }
 
+/// Without windows of tokens the phrase goes through unchanged, and everything else is as before: plain cross-attention.
+#[test]
+fn a_phrase_that_does_not_ask_stays() {
+    let (x, tokens) = (random([2, C, 4, 3], 1), random([2, 6, D], 2));
+    let plain = {
+        let _alone = support::alone();
+        let device = Device::flex();
+        device.seed(3);
+        let config = MbaConfig { channels: C, width: D, regions: vec![1], spans: Vec::new(), gated: true };
+        let plain = config.init(&device);
+        initialise(&plain);
+        plain
+    };
+    let made = run(&plain, &x, &tokens, &[6, 4]);
+    assert_eq!(made["language"], array(tokens.clone()));
+    assert!(!made.contains_key("answered") && !made.contains_key("region1") && made.contains_key("region0"));
+    let names: Vec<String> = groundling_nn::checkpoint::parameters(&plain).into_iter().map(|info| info.name).collect();
+    assert!(
+        names.iter().all(|name| !["text_out", "text_update", "visual_value"].iter().any(|own| name.starts_with(own)))
+    );
+    // The phrase still matters to the map.
+    let other = run(&plain, &x, &random([2, 6, D], 9), &[6, 4]);
+    assert!(apart(&made["next"], &other["next"]) > 1e-3);
+    let config = DmmiConfig { regions: vec![1], spans: Vec::new(), ..DmmiConfig::tiny() };
+    assert!(config.check().is_ok() && config.flops() < DmmiConfig::tiny().flops());
+    let text = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<DmmiConfig>(&text).unwrap(), config, "no windows are not the usual ones");
+}
+
 fn sizes() -> TransformerConfig {
     TransformerConfig {
         width: D,

@@ -67,10 +67,8 @@ impl ObjectFigures {
 }
 
 impl Figures for ObjectFigures {
-    const BEST: &'static str = "AP";
-
-    fn best(&self) -> f64 {
-        self.ap.unwrap_or(0.0)
+    fn best(&self) -> (&'static str, f64) {
+        ("AP", self.ap.unwrap_or(0.0))
     }
 
     fn columns(&self) -> Vec<(&'static str, String)> {

@@ -15,7 +15,7 @@ use groundling_models::focus_detr::{Criterion, FocusDetr, FocusDetrConfig, Targe
 use crate::batches::{BatchError, Turn};
 use crate::evaluate::EvaluationError;
 use crate::order::Pictures;
-use crate::phrases::open_examples;
+use crate::phrases::{hash_of, open_examples};
 use crate::recipe::{DataSection, Recipe, RecipeError, ValidationSection};
 use crate::task::{LossError, Task};
 
@@ -90,6 +90,11 @@ impl Task for Objects {
 
     fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    fn data_hash(&self, source: usize) -> Result<Option<String>, BatchError> {
+        let source = &self.sources[source];
+        hash_of(&source.name, &source.examples)
     }
 
     fn samples(&self, turns: &[Turn]) -> Result<Vec<ObjectSample>, BatchError> {

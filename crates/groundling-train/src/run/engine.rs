@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use groundling::bundle::TrainingData;
 use groundling_models::contract::{ParameterGroup, Trainable};
 use groundling_nn::checkpoint::{initialise, parameters};
 use groundling_nn::ema::{Decay, Ema};
@@ -48,6 +49,7 @@ pub(super) struct Run<T: Task> {
     before: (f64, f64),
     last: Option<EvaluationLine<T::Figures>>,
     written: Vec<PathBuf>,
+    data: Vec<TrainingData>,
     /// Held while this process writes the folder.
     lock: Option<File>,
 }
@@ -179,6 +181,7 @@ impl<T: Task> Run<T> {
             before,
             last: None,
             written: Vec::new(),
+            data: Vec::new(),
             lock: None,
         })
     }
@@ -421,20 +424,21 @@ impl<T: Task> Run<T> {
     }
 
     /// The weights that are used: the average if there is one. On a device without gradients.
-    fn published(&self) -> T::Model {
-        match &self.ema {
+    fn published(&self) -> Result<T::Model, RecipeError> {
+        let model = match &self.ema {
             Some(ema) => ema.module().clone(),
             None => self.model().valid(),
-        }
+        };
+        Ok(model.for_release(&self.recipe.criterion_at(self.share())?))
     }
 
     fn evaluate(&mut self) -> Result<EvaluationLine<T::Figures>, TrainError> {
         let limit = self.recipe.validation.as_ref().and_then(|validation| validation.limit);
         let validation = self.validation.as_ref().expect("opened with the recipe's section");
-        let mut model = self.published().for_release();
+        let mut model = self.published()?;
         model.prepare_inference();
         let figures = self.batches.task().evaluate(&model, validation, limit, &self.plain_device)?;
-        let found = figures.best();
+        let (_, found) = figures.best();
         let best = self.progress.best.is_none_or(|(known, _)| found > known);
         if best {
             self.progress.best = Some((found, self.progress.step));
@@ -448,12 +452,25 @@ impl<T: Task> Run<T> {
         Ok(line)
     }
 
+    /// What the weights are said to be trained on; the pictures that name a source are read once.
+    fn data(&mut self) -> Result<&[TrainingData], BatchError> {
+        if self.data.is_empty() {
+            let task = self.batches.task();
+            let record = |(index, section): (usize, &DataSection)| {
+                let seed = section.source.starts_with("scenes:").then_some(section.seed);
+                Ok(TrainingData { source: section.source.clone(), seed, sha256: task.data_hash(index)? })
+            };
+            self.data = self.recipe.data.iter().enumerate().map(record).collect::<Result<_, BatchError>>()?;
+        }
+        Ok(&self.data)
+    }
+
     fn write_weights(&mut self, name: &str) -> Result<(), TrainError> {
         let folder = self.out.join(name);
+        let data = self.data()?.to_vec();
         let of_this_step = self.last.as_ref().filter(|line| line.step == self.progress.step);
         let figures = of_this_step.and_then(|line| serde_json::to_value(&line.figures).ok());
         let (section, output) = (&self.recipe.model, &self.recipe.output);
-        let seed_of = |data: &DataSection| data.source.starts_with("scenes:").then_some(data.seed);
         let about = weights::About {
             name: output.name.clone().unwrap_or_else(|| format!("{}-{}", section.system, section.preset)),
             preset: section.preset.clone(),
@@ -463,9 +480,9 @@ impl<T: Task> Run<T> {
             seed: self.recipe.schedule.seed,
             steps: self.progress.step,
             figures: figures.and_then(|figures| figures.as_object().cloned()).unwrap_or_default(),
-            data: self.recipe.data.iter().map(|data| (data.source.clone(), seed_of(data))).collect(),
+            data,
         };
-        weights::write_folder(&folder, self.published(), &about, self.recipe.output.precision.into())?;
+        weights::write_folder(&folder, &self.published()?, &about, self.recipe.output.precision.into())?;
         if !self.written.contains(&folder) {
             self.written.push(folder);
         }

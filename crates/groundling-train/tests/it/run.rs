@@ -30,6 +30,12 @@ fn weights(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join(&bundle.manifest().weights.file)).unwrap()
 }
 
+/// What weights say of the data they were trained on.
+fn data_hash(out: &Path) -> String {
+    let bundle = Bundle::open(&out.join("last"), &BundleLimits::default()).unwrap();
+    bundle.manifest().training.as_ref().unwrap().data[0].sha256.clone().unwrap()
+}
+
 /// The state without its clocks.
 fn state(folder: &Path) -> State {
     let mut state = State::read(&folder.join(STATE_FILE)).unwrap();
@@ -71,6 +77,9 @@ fn it_learns_and_writes_what_it_says() {
     for folder in ["best", "last"] {
         assert!(weights(&out.join(folder)).len() > 1000, "{folder}");
     }
+    let (seen, other) = (data_hash(&out), scratch("train-learns-elsewhere"));
+    train(job(&other, &["schedule.steps=1", "data.0.seed=8"]), &mut Silent).unwrap();
+    assert!(seen.len() == 64 && seen != data_hash(&other), "{seen}");
     assert!(std::fs::read_to_string(out.join("recipe.toml")).unwrap().contains("steps = 60"));
     assert!(!out.join("state.safetensors.tmp").exists());
 }

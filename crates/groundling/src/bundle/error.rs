@@ -56,6 +56,21 @@ pub enum BundleError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A number of the calibration means nothing.
+    #[error("{path}: calibration.{field} is {found}, expected {expected}")]
+    Calibration {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// Its number.
+        found: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// What is part of the program cannot be changed.
+    #[error("the model that is part of the program cannot be changed")]
+    NoPlace,
     /// `config.json` is no manifest.
     #[error("{path}: {source}")]
     Json {
@@ -197,6 +212,8 @@ impl BundleError {
             Self::NoManifest { .. } => {
                 "for a checkpoint of another program, `groundling convert` writes a folder of weights"
             }
+            Self::Calibration { .. } => "`groundling calibrate` writes it anew",
+            Self::NoPlace => "name a folder of weights with --weights",
             Self::NoWeights { .. } => "copy the whole folder, not only config.json",
             Self::Schema { .. } => "a newer version of this program wrote it: update",
             Self::UnknownSystem { .. } => "`groundling models` lists what this version knows",

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use groundling_core::Scaling;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -36,6 +37,9 @@ pub struct Manifest {
     pub licence: String,
     /// How it was trained, if it was.
     pub training: Option<TrainingRecord>,
+    /// When it says that nothing fits, if that was calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationRecord>,
     /// The numbers.
     pub weights: WeightsRecord,
 }
@@ -76,9 +80,52 @@ pub struct TrainingData {
     /// Seed of the world, for generated data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// SHA-256 over what was read, or over samples of it as the recipe says.
+    /// SHA-256 over a part of it ([`hash::of_examples`](crate::hash::of_examples)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+}
+
+/// When a model says that nothing fits: how its raw score becomes a probability, from which probability on it says so, and what that was
+/// fitted on. Raw scores of other weights mean something else: whoever replaces the weights leaves it out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationRecord {
+    /// By which log-odds of the raw score are divided, above 0.
+    pub temperature: f64,
+    /// Log-odds of the raw score that mean even chances.
+    pub shift: f64,
+    /// "Not here" is said from this calibrated score on. Above 1 it is never said.
+    pub threshold: f64,
+    /// The false-alarm rate asked for: the largest share of phrases about something that may be answered with "not here".
+    pub false_alarm_rate: f64,
+    /// What it was fitted on, as commands name it: `scenes:val:500`.
+    pub source: String,
+    /// Seed of the world, for generated data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Phrases about something that it was fitted on.
+    pub present: usize,
+    /// Phrases that nothing fits.
+    pub absent: usize,
+}
+
+impl CalibrationRecord {
+    /// How raw scores become probabilities.
+    pub fn scaling(&self) -> Scaling {
+        Scaling { temperature: self.temperature, shift: self.shift }
+    }
+
+    /// The field whose number means nothing, with the number and what it must be.
+    fn fault(&self) -> Option<(&'static str, f64, &'static str)> {
+        let Self { temperature, shift, threshold, .. } = *self;
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Some(("temperature", temperature, "a number above 0"));
+        }
+        if !shift.is_finite() {
+            return Some(("shift", shift, "a number"));
+        }
+        (!(threshold.is_finite() && threshold >= 0.0)).then_some(("threshold", threshold, "a number from 0"))
+    }
 }
 
 /// The numbers.
@@ -125,6 +172,18 @@ impl Manifest {
             let found = form.schema.unwrap_or_else(|| "not there".to_owned());
             return Err(BundleError::Schema { path: path.into(), expected: MANIFEST_SCHEMA, found });
         }
-        serde_json::from_slice(text).map_err(json)
+        let manifest: Self = serde_json::from_slice(text).map_err(json)?;
+        manifest.check(path)?;
+        Ok(manifest)
+    }
+
+    /// Whether numbers that are used mean something.
+    pub(super) fn check(&self, path: &Path) -> Result<(), BundleError> {
+        match self.calibration.as_ref().and_then(CalibrationRecord::fault) {
+            Some((field, found, expected)) => {
+                Err(BundleError::Calibration { path: path.into(), field, found, expected })
+            }
+            None => Ok(()),
+        }
     }
 }

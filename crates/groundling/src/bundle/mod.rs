@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `config.json` | the [`Manifest`]: system, configuration, vocabulary, licence, training, hash of the weights |
+//! | `config.json` | the [`Manifest`]: system, configuration, vocabulary, licence, training, calibration, hash of the weights |
 //! | `model.safetensors` | the numbers, `f16` or `f32`; its metadata repeat system and configuration, so that it cannot be mixed up |
 //! | `recipe.toml` | how it was trained, where it was |
 //! | `README.md` | the same for people |
@@ -21,7 +21,9 @@ use groundling_models::contract::{System, Trainable};
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, load_into};
 
 pub use error::BundleError;
-pub use manifest::{MANIFEST_SCHEMA, Manifest, TrainingData, TrainingRecord, VocabularyRecord, WeightsRecord};
+pub use manifest::{
+    CalibrationRecord, MANIFEST_SCHEMA, Manifest, TrainingData, TrainingRecord, VocabularyRecord, WeightsRecord,
+};
 pub use write::Description;
 
 use crate::{builtin, hash};

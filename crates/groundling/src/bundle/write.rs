@@ -9,7 +9,7 @@ use groundling_data::text::wordpiece::WordPiece;
 use groundling_models::contract::Trainable;
 use groundling_nn::checkpoint::{Precision, parameters, save};
 
-use super::manifest::{MANIFEST_SCHEMA, Manifest, TrainingRecord, VocabularyRecord, WeightsRecord};
+use super::manifest::{CalibrationRecord, MANIFEST_SCHEMA, Manifest, TrainingRecord, VocabularyRecord, WeightsRecord};
 use super::{Bundle, BundleError, BundleLimits, MANIFEST_FILE, VOCABULARY_NAME};
 use crate::hash;
 
@@ -82,6 +82,7 @@ impl Bundle {
             classes: description.classes.clone(),
             licence: description.licence.clone(),
             training: description.training.clone(),
+            calibration: None,
             weights: WeightsRecord {
                 file: file.to_owned(),
                 sha256: hash::of_file(&path).map_err(io(&path))?,
@@ -97,15 +98,36 @@ impl Bundle {
                 write_whole(&folder.join(name), text.as_bytes()).map_err(io(&folder.join(name)))?;
             }
         }
-        let mut text = serde_json::to_string_pretty(&manifest).map_err(json)?;
-        text.push('\n');
-        let manifest_path = folder.join(MANIFEST_FILE);
-        write_whole(&manifest_path, text.as_bytes()).map_err(io(&manifest_path))?;
+        manifest.write(folder)?;
         if let Some(old) = before.filter(|old| old != file && names.contains(&old.as_str())) {
             // What remains would only take room: the new model is in place.
             let _ = fs::remove_file(folder.join(old));
         }
         Self::open(folder, &limits)
+    }
+
+    /// Writes a calibration beside the weights, or takes the one that is there away, and opens the folder anew. A reader finds the old
+    /// `config.json` or the new one.
+    ///
+    /// # Errors
+    /// If a number means nothing, the model is part of the program, or the folder is not writable; what was there is then still there.
+    pub fn calibrate(&self, calibration: Option<CalibrationRecord>) -> Result<Self, BundleError> {
+        let folder = self.folder().ok_or(BundleError::NoPlace)?;
+        let manifest = Manifest { calibration, ..self.manifest.clone() };
+        manifest.check(&folder.join(MANIFEST_FILE))?;
+        manifest.write(folder)?;
+        Self::open(folder, &self.limits)
+    }
+}
+
+impl Manifest {
+    /// Replaces the file of a folder.
+    fn write(&self, folder: &Path) -> Result<(), BundleError> {
+        let path = folder.join(MANIFEST_FILE);
+        let json = |source| BundleError::Json { path: path.clone(), source };
+        let mut text = serde_json::to_string_pretty(self).map_err(json)?;
+        text.push('\n');
+        write_whole(&path, text.as_bytes()).map_err(|source| BundleError::Io { path: path.clone(), source })
     }
 }
 

@@ -43,7 +43,7 @@ fn a_saved_model_answers_with_masks_of_the_picture() {
         assert_eq!(answer, other.ground_with(phrase, &Options::default()).unwrap(), "{phrase}");
         let prediction = &answer.prediction;
         let score = prediction.no_target_score.unwrap();
-        assert!((0.0..=1.0).contains(&score) && prediction.no_target == (score > 0.5), "{score}");
+        assert!((0.0..=1.0).contains(&score) && prediction.no_target == (score >= 0.5), "{score}");
         assert!(answer.explain.levels.is_empty() && answer.flops == answer.dense_flops && answer.flops > 0);
         let masks: Vec<&Rle> = prediction.targets.iter().map(|target| target.mask.as_ref().unwrap()).collect();
         for (target, mask) in prediction.targets.iter().zip(&masks) {
@@ -61,6 +61,92 @@ fn a_saved_model_answers_with_masks_of_the_picture() {
         assert!(!prediction.no_target || prediction.targets.is_empty(), "{phrase}");
     }
     assert_eq!(found + absent, 3);
+}
+
+/// A picture of one colour, of one pixel, of one row: answers have the picture's size, and finding nothing is no error.
+#[test]
+fn pictures_without_anything_are_answered() {
+    let grounder = Grounder::from_model(model(5), crate::fake::identity(), Settings::default());
+    for (width, height) in [(64, 64), (1, 1), (500, 1), (1, 300)] {
+        let grey = image::RgbImage::from_pixel(width, height, image::Rgb([127, 127, 127]));
+        let session = grounder.open_image(&grey).unwrap();
+        let prediction = session.ground("the red block").unwrap();
+        assert_eq!((prediction.image_size.width(), prediction.image_size.height()), (width, height));
+        assert!(prediction.no_target_score.is_some_and(f64::is_finite) && prediction.no_target_score <= Some(1.0));
+        assert!(!prediction.no_target || prediction.targets.is_empty());
+        assert!(prediction.targets.iter().all(|target| target.mask.as_ref().is_some_and(|mask| !mask.is_empty())));
+    }
+}
+
+/// "Not here" follows the calibration stored beside the weights, also after they are opened anew.
+#[test]
+fn a_stored_calibration_is_what_answers_follow() {
+    let folder = scratch("library-dmmi-calibrated");
+    let description = Description { name: "tiny".into(), preset: "tiny".into(), ..Description::default() };
+    let bundle = Bundle::write(&folder, &model(5), &description, Precision::F32).unwrap();
+    let raw = Grounder::open(&folder).unwrap();
+    assert!(raw.calibration().is_none() && raw.segments());
+    let world = TinyWorld::new(60, 90, 3).to_bmp();
+    let ask = |grounder: &Grounder| grounder.open_image(&world).unwrap().ground("the red block").unwrap();
+    let score = ask(&raw).no_target_score.unwrap();
+    let (temperature, shift) = (2.0, 0.5);
+    let expected = 1.0 / (1.0 + (-((score / (1.0 - score)).ln() - shift) / temperature).exp());
+    let rule = |threshold| groundling::bundle::CalibrationRecord {
+        temperature,
+        shift,
+        threshold,
+        false_alarm_rate: 0.1,
+        source: "by hand".into(),
+        seed: None,
+        present: 1,
+        absent: 1,
+    };
+    for threshold in [expected - 1e-6, expected + 1e-6] {
+        let stored = bundle.calibrate(Some(rule(threshold))).unwrap();
+        assert_eq!(stored.manifest().calibration, Some(rule(threshold)));
+        stored.verify().unwrap();
+        let answer = ask(&Grounder::open(&folder).unwrap());
+        assert!((answer.no_target_score.unwrap() - expected).abs() < 1e-9, "{answer:?}");
+        assert_eq!(answer.no_target, threshold < expected);
+        assert_eq!(answer.targets.is_empty(), answer.no_target, "a mask where something is, none where nothing is");
+    }
+    bundle.calibrate(None).unwrap();
+    assert_eq!(ask(&Grounder::open(&folder).unwrap()), ask(&raw));
+    for (field, record) in [
+        ("temperature", groundling::bundle::CalibrationRecord { temperature: 0.0, ..rule(0.5) }),
+        ("shift", groundling::bundle::CalibrationRecord { shift: f64::NAN, ..rule(0.5) }),
+        ("threshold", groundling::bundle::CalibrationRecord { threshold: -0.5, ..rule(0.5) }),
+    ] {
+        let error = bundle.calibrate(Some(record)).unwrap_err();
+        assert!(error.to_string().contains(&format!("calibration.{field} is ")), "{error}");
+        assert!(Grounder::open(&folder).unwrap().calibration().is_none(), "nothing was stored");
+    }
+}
+
+/// What the network says of its canvas, for evaluations that resize the truth: the same as for a picture of the canvas's size.
+#[test]
+fn answers_can_be_had_on_the_canvas() {
+    let grounder = Grounder::from_model(model(5), crate::fake::identity(), Settings::default());
+    let session = grounder.open_image(&TinyWorld::new(60, 90, 3).to_bmp()).unwrap();
+    let phrase = grounder.phrase("two blue circles").unwrap();
+    let on_canvas = session.ground_on_canvas(&phrase, &Options::default()).unwrap().prediction;
+    let on_picture = session.ground_phrase(&phrase, &Options::default()).unwrap().prediction;
+    assert_eq!((on_canvas.image_size.width(), on_canvas.image_size.height()), (64, 64));
+    assert_eq!(on_canvas.no_target_score, on_picture.no_target_score);
+    let same_size = TinyWorld::new(64, 64, 3).to_bmp();
+    let square = grounder.open_image(&same_size).unwrap();
+    let both =
+        [square.ground_on_canvas(&phrase, &Options::default()), square.ground_phrase(&phrase, &Options::default())];
+    let [canvas, picture] = both.map(Result::unwrap);
+    assert_eq!(canvas.prediction, picture.prediction);
+    let boxes = Grounder::from_model(
+        crate::fake::fake(crate::fake::FakeConfig::SMALL),
+        crate::fake::identity(),
+        Settings::default(),
+    );
+    let session = boxes.open_image(&TinyWorld::new(16, 32, 3).to_bmp()).unwrap();
+    let error = session.ground_on_canvas(&phrase, &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("expected all of it") && !boxes.segments(), "{error}");
 }
 
 #[test]

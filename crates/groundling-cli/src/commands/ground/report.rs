@@ -1,5 +1,6 @@
 //! Answers in the forms that people and programs ask for.
 
+use groundling::bundle::CalibrationRecord;
 use groundling::{Answer, FoundObject, Grounder, Level};
 use groundling_core::ModelIdentity;
 use groundling_eval::coco::json::ResultJson;
@@ -19,6 +20,7 @@ const ANSWERS_SCHEMA: &str = "groundling.answers/1";
 pub(super) struct Writer {
     format: Format,
     model: ModelIdentity,
+    calibration: Option<CalibrationRecord>,
     /// Answers by their position, since those of one picture come together.
     answers: Vec<(usize, Value)>,
     pictures: usize,
@@ -36,7 +38,8 @@ struct Answers {
 
 impl Writer {
     pub(super) fn new(format: Format, grounder: &Grounder) -> Self {
-        Self { format, model: grounder.identity().clone(), answers: Vec::new(), pictures: 0, last: None }
+        let (model, calibration) = (grounder.identity().clone(), grounder.calibration().cloned());
+        Self { format, model, calibration, answers: Vec::new(), pictures: 0, last: None }
     }
 
     /// `candidates` are the objects of known classes in the picture, where a detector was asked.
@@ -55,7 +58,7 @@ impl Writer {
         let record = PredictionRecord { id: phrase.id.clone(), image: asked.name.clone(), prediction };
         let value = match self.format {
             Format::Text => {
-                let answer = text(&record, flops, dense_flops, &explain.levels);
+                let answer = text(&record, self.calibration.is_some(), flops, dense_flops, &explain.levels);
                 let lines = candidates.unwrap_or_default().iter().map(|object| candidate_text(object, &record));
                 return output::say(&std::iter::once(answer).chain(lines).collect::<Vec<_>>().join("\n"));
             }
@@ -101,7 +104,7 @@ impl Writer {
                 answers.into_iter().flat_map(|found| found.as_array().cloned().unwrap_or_default()).collect()
             }
             Format::Json => {
-                let model = json!({"name": self.model.name, "hash": self.model.hash});
+                let model = json!({"name": self.model.name, "hash": self.model.hash, "calibration": self.calibration});
                 serde_json::to_value(Answers {
                     schema: ANSWERS_SCHEMA,
                     model,
@@ -142,16 +145,17 @@ fn level(level: &Level) -> Value {
     })
 }
 
-fn text(record: &PredictionRecord, flops: u64, dense_flops: u64, levels: &[Level]) -> String {
+fn text(record: &PredictionRecord, calibrated: bool, flops: u64, dense_flops: u64, levels: &[Level]) -> String {
     let prediction = &record.prediction;
     let mut lines = vec![format!("{}  {:?}", record.image, prediction.phrase.as_str())];
     if prediction.no_target {
         let score = prediction.no_target_score.map_or(String::new(), |score| format!("   score {score:.2}"));
-        lines.push(format!("  not here{score}"));
+        lines.push(format!("  not here{score}{}", if calibrated { "" } else { ", not calibrated" }));
     }
     for target in &prediction.targets {
         let [x0, y0, x1, y1] = target.bbox.to_array();
-        lines.push(format!("  box   {x0:.1} {y0:.1} {x1:.1} {y1:.1}   score {:.2}", target.score));
+        let pixels = target.mask.as_ref().map_or(String::new(), |mask| format!("   mask of {} pixels", mask.area()));
+        lines.push(format!("  box   {x0:.1} {y0:.1} {x1:.1} {y1:.1}   score {:.2}{pixels}", target.score));
     }
     let gflops = |flops: u64| flops as f64 / 1e9;
     let mut read = format!("  read  {:.3} of {:.3} GFLOPs", gflops(flops), gflops(dense_flops));

@@ -1,7 +1,7 @@
 //! TransVG: the whole network with its gradients, and the names of its checkpoints.
 
 use burn::tensor::{Device, Tensor};
-use groundling_models::contract::{GroundOptions, System};
+use groundling_models::contract::{GroundOptions, System, Trainable};
 use groundling_models::transvg::{Criterion, OFFICIAL_KEYS, TransVg, TransVgConfig};
 use groundling_nn::checkpoint::{Checkpoint, load_into};
 use groundling_testkit::{Case, Folder};

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use groundling_models::bases::{Cells, Seen};
-use groundling_models::contract::{GroundOptions, System};
+use groundling_models::contract::{GroundOptions, System, Trainable};
 use groundling_models::vltvg::{
     Criterion, DECODER_KEYS, Decoder, DecoderConfig, OFFICIAL_KEYS, Vltvg, VltvgConfig, Words,
 };

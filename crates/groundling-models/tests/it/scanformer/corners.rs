@@ -1,8 +1,8 @@
 //! Options, batches and corner cases.
 
 use burn::tensor::Device;
-use groundling_models::contract::{GroundOptions, OptionError, System};
-use groundling_models::scanformer::Seen;
+use groundling_models::contract::{GroundOptions, OptionError, System, Trainable};
+use groundling_models::scanformer::{Criterion, Seen};
 use groundling_nn::checkpoint::StoredTensor;
 
 use super::*;
@@ -91,6 +91,21 @@ fn every_level_can_answer() {
     let view = model.read_canvas(tensor(&canvas(CONTENTS[0], 1)), CONTENTS[0]);
     let refused = model.ground(&phrase, &view, &GroundOptions { level: Some(3), ..GroundOptions::default() });
     assert_eq!(refused.unwrap_err(), OptionError::Level { found: 3, last: 2 });
+}
+
+/// Who trains a model to read everything gets one that does, without an option; any other is published as it chooses.
+#[test]
+fn a_dense_model_is_published_as_one() {
+    let trained = || model(&config(true), 1, &Device::flex());
+    let usual = GroundOptions::default();
+    let (dense, sparse) = (Criterion { dense: true, ..Criterion::default() }, Criterion::default());
+    let everything = ground(&trained(), 0, 1, &threshold(f32::NEG_INFINITY));
+    let published = ground(&trained().for_release(&dense), 0, 1, &usual);
+    assert_eq!(boxes(&published), boxes(&everything));
+    assert_eq!(published.flops, published.dense_flops);
+    let (chosen, published) = (ground(&trained(), 0, 1, &usual), ground(&trained().for_release(&sparse), 0, 1, &usual));
+    assert!(chosen.flops < chosen.dense_flops);
+    assert_eq!(boxes(&published), boxes(&chosen));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use groundling_core::BoxCxcywh;
-use groundling_models::contract::{Batch, SampleTruth, System, Trainable};
+use groundling_models::contract::{Batch, SampleTruth, Trainable};
 use groundling_models::scanformer::{Criterion, Mixing, Trained};
 use groundling_nn::checkpoint::gradients;
 
@@ -268,7 +268,7 @@ fn auxiliary_losses_have_heads_of_their_own() {
         assert!(found.iter().any(|(name, values)| name.starts_with(part) && largest(values) > 0.0), "{part}");
     }
     assert!(names.len() < parameters(&model).len());
-    assert_eq!(parameters(&model.for_release()), names);
+    assert_eq!(parameters(&model.for_release(&criterion)), names);
     let refused = self::model(&config(true), 2, &device).for_training(&Criterion { classes: 0, ..criterion });
     assert_eq!(refused.unwrap_err().field, "classes");
 }

@@ -54,6 +54,51 @@ fn released_checkpoints_fit() {
     }
 }
 
+/// What training starts from: an encoder of images and a BERT as their makers publish them.
+#[test]
+fn published_encoders_fit() {
+    let bert = released("keys_bert_base.json").into_iter().map(|(key, shape)| (format!("bert.{key}"), shape));
+    let bert: BTreeMap<_, _> = bert.chain([("bert.pooler.dense.bias".to_owned(), vec![768])]).collect();
+    let of_ours = |key: &str| [".fusion.", ".res_gate.", ".W_l."].iter().any(|part| key.contains(part));
+    for (sizes, file, unread) in [
+        (DmmiConfig::swin_b(), "keys_swin_base.json", ["norm.weight", "head.weight", "layers.0.blocks.1.attn_mask"]),
+        (DmmiConfig::resnet101(), "keys_resnet101.json", ["fc.weight", "fc.bias", "bn1.num_batches_tracked"]),
+    ] {
+        let image = |key: &str| {
+            let key = key.strip_prefix("backbone.")?;
+            // The names that torchvision has for what DMMI's program calls its first stage.
+            let first = [("layer1.0.", "conv1."), ("layer1.1.", "bn1."), ("layer1.4.", "layer1.")];
+            let renamed = first.iter().find_map(|(from, to)| Some(format!("{to}{}", key.strip_prefix(from)?)));
+            let resnet = file.contains("resnet");
+            let ours = of_ours(&format!(".{key}")) || key.starts_with("all_fusion");
+            let norm = key.starts_with("norm");
+            (!ours && !norm).then(|| format!("image.{}", renamed.filter(|_| resnet).unwrap_or_else(|| key.to_owned())))
+        };
+        let mut keys = bert.clone();
+        keys.extend(released(file).into_iter().filter_map(|(key, shape)| Some((image(&key)?, shape))));
+        keys.extend(unread.map(|name| (format!("image.{name}"), vec![1])));
+        let layouts = Dmmi::layouts(&sizes);
+        let layout = layouts.iter().find(|layout| layout.name == "encoders").unwrap();
+        assert!(keys.keys().any(|key| key.starts_with(layout.marker)) && !layouts[0].marker.starts_with("bert"));
+        let model = Dmmi::new(&sizes, &Device::flex()).unwrap();
+        let fits = |keys: &BTreeMap<String, Vec<usize>>| {
+            let tensors =
+                keys.iter().map(|(key, shape)| (key.clone(), StoredTensor::from_values(shape.clone(), vec![])));
+            plan(&model, &Checkpoint::from_tensors(tensors), &layout.rules).unwrap().report().clone()
+        };
+        let report = fits(&keys);
+        assert!(report.is_complete(), "{file}: {report}");
+        let encoders = parameters(&model).into_iter().filter(|info| {
+            let norm = |stage: &str| info.name.starts_with(&format!("network.backbone.norm{stage}."));
+            let encoder = info.name.starts_with("text.") || info.name.starts_with("network.backbone.");
+            encoder && !["0", "1", "2", "3"].into_iter().any(norm)
+        });
+        assert_eq!(report.loaded, encoders.count(), "{file}");
+        keys.retain(|key, _| !key.starts_with("image.layer"));
+        assert!(!fits(&keys).is_complete(), "{file}: an encoder without its stages does not fit");
+    }
+}
+
 #[test]
 fn the_miniature_of_a_checkpoint_leads_to_parameters() {
     let model = Dmmi::new(&DmmiConfig::swin_b(), &Device::flex()).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
 use groundling_core::ContentRect;
-use groundling_models::contract::{GroundOptions, Grounded, System};
+use groundling_models::contract::{GroundOptions, Grounded, System, Trainable};
 use groundling_models::scanformer::{LevelLoad, ScanFormer, Seen};
 use groundling_testkit::{Array, Case, Folder, Report};
 

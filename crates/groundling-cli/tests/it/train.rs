@@ -159,5 +159,5 @@ fn every_recipe_of_the_project_is_read() {
     recipes_of::<Vltvg>(7, VltvgConfig::preset, |config, _| config.check());
     recipes_of::<QrNet>(5, QrNetConfig::preset, |config, criterion| config.check().and(criterion.check()));
     recipes_of::<FocusDetr>(2, FocusDetrConfig::preset, |config, criterion| config.check().and(criterion.check()));
-    recipes_of::<ScalableVit>(5, ScalableVitConfig::preset, |config, criterion| config.check().and(criterion.check()));
+    recipes_of::<ScalableVit>(6, ScalableVitConfig::preset, |config, criterion| config.check().and(criterion.check()));
 }

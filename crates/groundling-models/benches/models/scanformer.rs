@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use groundling_core::{BoxCxcywh, ContentRect};
-use groundling_models::contract::{Batch, GroundOptions, SampleTruth, System};
+use groundling_models::contract::{Batch, GroundOptions, SampleTruth, System, Trainable};
 use groundling_models::scanformer::{Criterion, LevelLoad, ScanFormer, ScanFormerConfig};
 use groundling_nn::layers::PrepareInference;
 

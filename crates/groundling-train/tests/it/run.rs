@@ -32,7 +32,7 @@ fn weights(folder: &Path) -> Vec<u8> {
 
 /// What weights say of the data they were trained on.
 fn data_hash(out: &Path) -> String {
-    let bundle = Bundle::open(&out.join("last"), &BundleLimits::default()).unwrap();
+    let bundle = Bundle::open(out.join("last"), &BundleLimits::default()).unwrap();
     bundle.manifest().training.as_ref().unwrap().data[0].sha256.clone().unwrap()
 }
 

@@ -110,7 +110,7 @@ fn every_fault_is_named_with_a_hint() {
     let set =
         |key: &'static str, value: Value| move |folder: &Path| edit(folder, |manifest| manifest[key] = value.clone());
     check("schema", &set("schema", json!("groundling.model/9")), "`schema` is \"groundling.model/9\"", "update");
-    check("other", &set("system", json!("dmmi")), "`system` is \"dmmi\", expected \"fake\"", "");
+    check("other", &set("system", json!("dmmi")), "`system` is \"dmmi\", expected \"fake\"", "groundling classify");
     check("unknown", &set("colour", json!("red")), "unknown field `colour`", "");
     check("config", &set("config", json!({"side": 32})), "`config` is none of fake: missing field `numbers`", "");
     let contradiction = set("config", json!({"side": 32, "numbers": 0}));

@@ -3,7 +3,7 @@
 //! ```
 //! use groundling::{DeviceChoice, Grounder, Options, Settings};
 //! # use groundling_core::ModelIdentity;
-//! # use groundling_models::contract::System;
+//! # use groundling_models::contract::Trainable;
 //! # use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 //! # let model = ScanFormer::init(&ScanFormerConfig::tiny(), &DeviceChoice::Cpu.open()?)?;
 //! # let identity = ModelIdentity { name: "random".into(), hash: String::new() };

@@ -454,7 +454,7 @@ mod tests {
             (DmmiConfig { image_size: 32, ..tiny() }, "image_size"),
             (DmmiConfig { text_len: 40, ..tiny() }, "text.positions"),
             (DmmiConfig { regions: vec![2], ..tiny() }, "regions"),
-            (DmmiConfig { spans: vec![], ..tiny() }, "spans"),
+            (DmmiConfig { spans: vec![0], ..tiny() }, "spans"),
             (DmmiConfig { decoder_heads: 5, ..tiny() }, "decoder_heads"),
             (DmmiConfig { dropout: 1.0, ..tiny() }, "dropout"),
             (DmmiConfig { backbone: Backbone::Resnet { depths: [1, 0, 1, 1], width: 8 }, ..tiny() }, "backbone.depths"),

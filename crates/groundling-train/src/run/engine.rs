@@ -107,10 +107,7 @@ impl<T: Task> Run<T> {
         let started = Instant::now();
         let Job { mut recipe, config, device: plain_device, out, resume } = job;
         T::resolve(&mut recipe, &config);
-        if recipe.attbalance.is_some() && !T::SUPERVISES_ATTENTION {
-            let expected = format!("no such section: {} has no token whose attention is supervised", T::Model::NAME);
-            return Err(RecipeError::Value { key: "attbalance".into(), found: "there".into(), expected }.into());
-        }
+        check_sections::<T>(&recipe)?;
         let recipe_text = recipe.to_toml()?;
         let batches = Arc::new(Batches::<T>::open(&recipe, &config)?);
         let open_validation = |section| batches.task().validation(section).map_err(TrainError::Validation);
@@ -334,13 +331,7 @@ impl<T: Task> Run<T> {
             }
         }
         if let (Some(gradients), None) = (&mut sum, broken) {
-            if accumulation > 1 {
-                gradients.scale(1.0 / accumulation as f32);
-            }
-            if self.share() < self.recipe.optimizer.backbone_from {
-                self.optimizer.hold(gradients, ParameterGroup::Backbone);
-            }
-            stepped.grad_norm = gradients.clip(self.recipe.optimizer.clip_norm);
+            stepped.grad_norm = self.prepared(gradients);
             if !stepped.grad_norm.is_finite() {
                 broken = Some(("the gradient", step * accumulation));
             }
@@ -355,15 +346,32 @@ impl<T: Task> Run<T> {
             return Err(self.not_finite(what, &hosts, pass));
         };
         self.left_out = 0;
+        self.companion = companion;
+        self.take(gradients, stepped.lr);
+        Ok(Stepped { taken: true, ..stepped })
+    }
+
+    /// Makes the sum over all passes a mean, drops what stands still, and clips; returns the norm before that.
+    fn prepared(&self, gradients: &mut HostGradients) -> f64 {
+        let (passes, optimizer) = (self.recipe.schedule.accumulation, &self.recipe.optimizer);
+        if passes > 1 {
+            gradients.scale(1.0 / passes as f32);
+        }
+        if self.share() < optimizer.backbone_from {
+            self.optimizer.hold(gradients, ParameterGroup::Backbone);
+        }
+        gradients.clip(optimizer.clip_norm)
+    }
+
+    /// Moves the model, and then what follows it.
+    fn take(&mut self, gradients: HostGradients, lr: f64) {
         let model = self.model.take().expect("the optimiser gives the model back at the end of its step");
-        let model = self.optimizer.step(model, gradients, stepped.lr);
+        let model = self.optimizer.step(model, gradients, lr);
         if let Some(ema) = &mut self.ema {
             ema.update(&model);
         }
-        companion.update(&model);
-        self.companion = companion;
+        self.companion.update(&model);
         self.model = Some(model);
-        Ok(Stepped { taken: true, ..stepped })
     }
 
     /// How much of the run is done, 0 to 1.
@@ -539,6 +547,15 @@ impl Window {
         }
         self.grad_norm += stepped.grad_norm;
     }
+}
+
+/// Sections that only some tasks read.
+fn check_sections<T: Task>(recipe: &RecipeOf<T>) -> Result<(), RecipeError> {
+    if recipe.attbalance.is_none() || T::SUPERVISES_ATTENTION {
+        return Ok(());
+    }
+    let expected = format!("no such section: {} has no token whose attention is supervised", T::Model::NAME);
+    Err(RecipeError::Value { key: "attbalance".into(), found: "there".into(), expected })
 }
 
 /// Scalars on the host, in one transfer.

@@ -110,11 +110,10 @@ fn state(folder: &Path) -> State {
     state
 }
 
-/// Height and width of a picture, and its boxes (x, y, width, height) with whether each is a crowd.
+/// Height, width, and boxes (x, y, width, height) with whether each is a crowd.
 type CocoPicture = (u32, u32, Vec<([f64; 4], bool)>);
 
-/// A data set in COCO's layout with the classes `cat` and `dog`; each picture has a white patch on black for each box (x, y, width,
-/// height), and whether it is a crowd.
+/// A data set in COCO's layout with the classes `cat` and `dog`; each picture has a white patch on black for each box.
 fn coco(name: &str, pictures: &[CocoPicture]) -> String {
     let folder: PathBuf = scratch(name);
     let (mut images, mut annotations) = (Vec::new(), Vec::new());

@@ -139,6 +139,19 @@ fn orthogonal(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
 }
 
 #[test]
+fn a_group_that_is_held_stands_still_and_remembers_nothing() {
+    let device = Device::flex().autodiff();
+    let module = two(&device);
+    let mut optimizer = Optimizer::new(&module, &OptimizerSection::default(), group, decays);
+    let mut found = gradients(&module);
+    optimizer.hold(&mut found, ParameterGroup::Base);
+    let moved = optimizer.step(module, found, 0.01);
+    assert_eq!((values(&moved.matrix), values(&moved.frozen)), (vec![1.0, -2.0], vec![3.0]), "not even decay moves it");
+    assert!(values(&moved.vector)[0] < 0.45);
+    assert_eq!(optimizer.moments().map(|(name, _)| name).collect::<Vec<_>>(), ["vector"]);
+}
+
+#[test]
 fn muon_steps_are_those_of_the_definition() {
     let device = Device::flex().autodiff();
     let param = |rows: &[Vec<f64>]| {

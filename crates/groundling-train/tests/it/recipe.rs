@@ -33,6 +33,23 @@ fn mistakes_are_named_with_their_place() {
 }
 
 #[test]
+fn checkpoints_are_one_or_a_list() {
+    let from = |changes: &[&str]| recipe(changes).model;
+    assert_eq!(from(&["model.from=a.pth"]).from, [std::path::PathBuf::from("a.pth")]);
+    let two = from(&["model.from=['a.pth', 'b.bin']", "model.layout=['detr', 'bert']"]);
+    assert_eq!((two.from.len(), two.layout), (2, vec!["detr".to_owned(), "bert".to_owned()]));
+    // One is written as it was before there were lists, so that older runs go on.
+    let written = recipe(&["model.from=a.pth"]).to_toml().unwrap();
+    assert!(written.contains("from = \"a.pth\"\n"), "{written}");
+    let found = error(RECIPE, &["model.from=['a', 'b']", "model.layout=detr"]);
+    assert!(
+        found.contains("model.layout is a list of 1, expected none, or one for each entry of model.from"),
+        "{found}"
+    );
+    assert!(error(RECIPE, &["model.from=3"]).contains("expected a text, or a list of texts"));
+}
+
+#[test]
 fn overrides_are_checked_one_by_one() {
     let found = recipe(&[
         "schedule.batch=8",

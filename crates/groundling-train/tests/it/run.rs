@@ -143,6 +143,23 @@ fn a_run_can_start_from_the_state_of_another() {
     assert!(weights(&first.join("last")) == weights(&second.join("last")));
 }
 
+/// What comes last in the list stays; a folder of weights that is not there is an error, not a random start.
+#[test]
+fn a_run_can_start_from_several_checkpoints() {
+    let [first, second, third] = ["train-list-1", "train-list-2", "train-list-3"].map(scratch);
+    let short = ["schedule.steps=2", "optimizer.ema.decay=0"];
+    train(job(&first, &short), &mut Silent).unwrap();
+    train(job(&second, &[&short[..], &["schedule.seed=4"]].concat()), &mut Silent).unwrap();
+    let from = format!("model.from={:?}", [first.join("last"), second.join("last")]);
+    let overrides = [&from[..], "schedule.steps=1", "optimizer.lr=1e-30", "optimizer.ema.decay=0"];
+    train(job(&third, &overrides), &mut Silent).unwrap();
+    assert!(weights(&second.join("last")) == weights(&third.join("last")));
+    assert!(weights(&first.join("last")) != weights(&third.join("last")));
+    let missing = format!("model.from={:?}", [first.join("last"), first.join("nowhere")]);
+    let error = train(job(&scratch("train-list-4"), &[&missing]), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
 #[test]
 fn a_state_of_another_recipe_is_refused() {
     let out = scratch("train-other");

@@ -17,6 +17,7 @@ use crate::model::said;
 
 fn weights<M: System>(folder: &Path, config: &M::Config) -> PathBuf {
     let device = Device::flex();
+    let _alone = crate::alone();
     device.seed(5);
     let description = Description { name: format!("{}-random", M::NAME), ..Description::default() };
     let folder = folder.join(M::NAME);

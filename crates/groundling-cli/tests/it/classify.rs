@@ -18,6 +18,7 @@ fn weights() -> &'static Path {
     FOLDER.get_or_init(|| {
         let folder = scratch("cli-classifier").join("tiny");
         let device = Device::flex();
+        let _alone = crate::alone();
         device.seed(11);
         let head = Some(HeadConfig { kind: HeadKind::Plain, classes: 3 });
         let model = ScalableVitConfig { side: 64, head, ..ScalableVitConfig::tiny() }.init(&device).unwrap();

@@ -36,6 +36,7 @@ fn weights() -> &'static str {
             ..FocusDetrConfig::tiny()
         };
         let device = Device::flex();
+        let _alone = crate::alone();
         device.seed(4);
         let model = config.init(&device).unwrap();
         initialise(&model);

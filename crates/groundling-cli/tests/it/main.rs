@@ -9,3 +9,11 @@ mod masks;
 mod model;
 mod program;
 mod train;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The generator of the device is one for all threads: who seeds it and draws holds this meanwhile.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

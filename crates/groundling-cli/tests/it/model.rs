@@ -21,6 +21,7 @@ pub(crate) fn weights() -> &'static Path {
 
 fn write_weights(folder: &Path, config: &ScanFormerConfig) -> PathBuf {
     let device = Device::flex();
+    let _alone = crate::alone();
     device.seed(11);
     let description = Description {
         name: "tiny-random".into(),

@@ -20,6 +20,7 @@ const ASKED: Options =
 
 fn model<M: System>(config: &M::Config) -> M {
     let device = Device::flex();
+    let _alone = crate::alone();
     device.seed(3);
     let model = M::init(config, &device).unwrap();
     initialise(&model);

@@ -19,6 +19,7 @@ fn config() -> ScalableVitConfig {
 
 fn model(config: &ScalableVitConfig) -> ScalableVit {
     let device = Device::flex();
+    let _alone = crate::alone();
     device.seed(3);
     let model = config.init(&device).unwrap();
     initialise(&model);

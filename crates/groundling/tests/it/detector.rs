@@ -15,6 +15,7 @@ use image::RgbImage;
 
 fn model(config: &FocusDetrConfig) -> FocusDetr {
     let device = Device::flex();
+    let _alone = crate::alone();
     device.seed(3);
     let model = config.init(&device).unwrap();
     initialise(&model);

@@ -11,6 +11,7 @@ use groundling_testkit::tiny::TinyWorld;
 
 fn model(seed: u64) -> Dmmi {
     let device = Device::flex();
+    let _alone = crate::alone();
     device.seed(seed);
     let model = Dmmi::init(&DmmiConfig::tiny(), &device).unwrap();
     initialise(&model);

@@ -11,6 +11,7 @@ use groundling_testkit::tiny::TinyWorld;
 
 fn model() -> ScanFormer {
     let device = Device::flex();
+    let _alone = crate::alone();
     device.seed(5);
     ScanFormer::init(&ScanFormerConfig::tiny(), &device).unwrap()
 }

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::objects::listed;
+use crate::names::listed;
 use crate::sample::ids;
 use crate::task::{Figures, percent};
 

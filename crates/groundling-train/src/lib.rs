@@ -27,6 +27,7 @@ pub mod batches;
 pub mod classes;
 pub mod evaluate;
 pub mod log;
+mod names;
 pub mod objects;
 pub mod optimizer;
 pub mod order;

@@ -7,7 +7,7 @@ use groundling::{Bundle, BundleError, BundleLimits, Description};
 use groundling_models::contract::Trainable;
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, Precision, Report, load_into};
 
-use crate::objects::listed;
+use crate::names::listed;
 
 /// Why weights cannot be loaded or written.
 #[derive(Debug, thiserror::Error)]

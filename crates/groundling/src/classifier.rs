@@ -122,10 +122,8 @@ impl Classifier {
     /// As [`Classifier::open`], and if the device is not there.
     pub fn open_with(bundle: &Bundle, settings: Settings) -> Result<Self, ClassifyError> {
         let device = settings.device.open()?;
-        let manifest = bundle.manifest();
         let model = bundle.load::<ScalableVit>(&device)?;
-        let identity = ModelIdentity { name: manifest.name.clone(), hash: manifest.weights.sha256.clone() };
-        Self::from_model(model, manifest.classes.clone(), identity, settings)
+        Self::from_model(model, bundle.manifest().classes.clone(), bundle.identity(), settings)
     }
 
     /// A classifier of a model in memory. It is prepared for inference on the device where it is; `settings.device` plays no part.

@@ -205,10 +205,8 @@ impl Detector {
     /// As [`Detector::open`], and if the device is not there.
     pub fn open_with(bundle: &Bundle, settings: Settings) -> Result<Self, DetectError> {
         let device = settings.device.open()?;
-        let manifest = bundle.manifest();
         let model = bundle.load::<FocusDetr>(&device)?;
-        let identity = ModelIdentity { name: manifest.name.clone(), hash: manifest.weights.sha256.clone() };
-        Self::from_model(model, manifest.classes.clone(), identity, settings)
+        Self::from_model(model, bundle.manifest().classes.clone(), bundle.identity(), settings)
     }
 
     /// A detector of a model in memory. It is prepared for inference on the device where it is; `settings.device` plays no part.

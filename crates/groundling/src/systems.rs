@@ -60,11 +60,9 @@ where
     M::View: Sync + 'static,
 {
     let device = settings.device.open()?;
-    let manifest = bundle.manifest();
     bundle.check_words::<M>()?;
-    let identity = ModelIdentity { name: manifest.name.clone(), hash: manifest.weights.sha256.clone() };
-    let grounder = Grounder::from_model(bundle.load::<M>(&device)?, identity, settings);
-    Ok(grounder.with_calibration(manifest.calibration.clone()))
+    let grounder = Grounder::from_model(bundle.load::<M>(&device)?, bundle.identity(), settings);
+    Ok(grounder.with_calibration(bundle.manifest().calibration.clone()))
 }
 
 /// The configuration of a preset, as JSON; `None` if there is no such system or preset.

@@ -18,7 +18,7 @@ use groundling_models::scalablevit::{Criterion, ScalableVit, ScalableVitConfig};
 
 use crate::batches::{BatchError, Turn};
 use crate::evaluate::EvaluationError;
-use crate::objects::{listed, numbered};
+use crate::names::{listed, numbered, only_known};
 use crate::order::{Pictures, Place};
 use crate::recipe::{Recipe, RecipeError, ValidationSection};
 use crate::task::{LossError, Task};
@@ -140,15 +140,8 @@ impl Task for Classes {
 
     fn validation(&self, section: &ValidationSection) -> Result<ClassExamples, BatchError> {
         let examples = open(&section.source, section.seed, &SceneConfig::default())?;
-        match examples.classes().iter().find(|name| !self.classes.contains(name)) {
-            None => Ok(examples),
-            Some(unknown) => Err(RecipeError::Value {
-                key: "validation.source".to_owned(),
-                found: format!("{}, which has the class {unknown:?}", section.source),
-                expected: format!("a source with no other classes than the data: {}", listed(&self.classes)),
-            }
-            .into()),
-        }
+        only_known(&section.source, examples.classes(), &self.classes)?;
+        Ok(examples)
     }
 
     fn evaluate(

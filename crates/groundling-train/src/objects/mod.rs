@@ -14,6 +14,7 @@ use groundling_models::focus_detr::{Criterion, FocusDetr, FocusDetrConfig, Targe
 
 use crate::batches::{BatchError, Turn};
 use crate::evaluate::EvaluationError;
+use crate::names::{listed, numbered, only_known};
 use crate::order::Pictures;
 use crate::phrases::{hash_of, open_examples};
 use crate::recipe::{DataSection, Recipe, RecipeError, ValidationSection};
@@ -133,15 +134,8 @@ impl Task for Objects {
     fn validation(&self, section: &ValidationSection) -> Result<Examples, BatchError> {
         let scenes = SceneConfig { min_expressions: 0, max_expressions: 0, ..SceneConfig::default() };
         let examples = open_examples(&section.source, &options(section.seed, scenes))?;
-        match examples.classes().iter().find(|name| !self.classes.contains(name)) {
-            None => Ok(examples),
-            Some(unknown) => Err(RecipeError::Value {
-                key: "validation.source".to_owned(),
-                found: format!("{}, which has the class {unknown:?}", section.source),
-                expected: format!("a source with no other classes than the data: {}", listed(&self.classes)),
-            }
-            .into()),
-        }
+        only_known(&section.source, examples.classes(), &self.classes)?;
+        Ok(examples)
     }
 
     fn evaluate(
@@ -183,25 +177,6 @@ impl Source {
 /// Pictures with their objects, whatever is said about them.
 fn options(seed: u64, scenes: SceneConfig) -> ExampleOptions {
     ExampleOptions { seed, scenes, targets: Targets::ALL, masks: false, ..ExampleOptions::default() }
-}
-
-/// The number of each name among those known so far; names that are new are added.
-pub(crate) fn numbered(names: &[String], known: &mut Vec<String>) -> Vec<usize> {
-    let number = |name: &String| match known.iter().position(|other| other == name) {
-        Some(number) => number,
-        None => {
-            known.push(name.clone());
-            known.len() - 1
-        }
-    };
-    names.iter().map(number).collect()
-}
-
-/// The first names of a list.
-pub(crate) fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 20;
-    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
-    format!("{}{more}", names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", "))
 }
 
 /// Pictures as the model reads them, filled up right and below to the largest, and their sizes.

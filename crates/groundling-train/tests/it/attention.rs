@@ -17,12 +17,13 @@ use groundling_train::attention::Supervised;
 use groundling_train::log::{LOG_FILE, read_lines};
 use groundling_train::phrases::Phrases;
 use groundling_train::recipe::{Recipe, RecipeError};
-use groundling_train::run::{self, Control, Event, Job, Observer, Resume, Silent, TrainError};
+use groundling_train::run::{self, Job, Resume, Silent, TrainError};
 use groundling_train::sample::HostSample;
 use groundling_train::state::{STATE_FILE, State};
 use groundling_train::task::{ConfigOf, CriterionOf, RecipeOf, Task};
 use serde::{Deserialize, Serialize};
 
+use crate::support::{self, StopAt};
 use crate::toy::{Toy, alone};
 
 /// Attention and boxes that are parameters, as a fixture gives them.
@@ -277,10 +278,9 @@ fn train<T: Task<Model = TransVg>>(out: &Path, overrides: &[&str]) -> Result<u64
     Ok(run::train(job::<T>(out, overrides), &mut Silent)?.step)
 }
 
-/// The state without its clocks and its recipe.
+/// The state without its clocks, of whatever recipe.
 fn state(folder: &Path) -> State {
-    let mut state = State::read(&folder.join(STATE_FILE)).unwrap();
-    (state.progress.wall_secs, state.progress.cpu_secs) = (0.0, 0.0);
+    let mut state = support::state(folder);
     state.progress.recipe = String::new();
     state
 }
@@ -294,17 +294,6 @@ fn has_teacher(state: &State) -> bool {
 fn terms(folder: &Path, name: &str) -> Vec<Option<f64>> {
     let lines = read_lines(&folder.join(LOG_FILE), "step").unwrap();
     lines.iter().map(|line| line["terms"][name].as_f64()).collect()
-}
-
-struct StopAt(u64);
-
-impl<F> Observer<F> for StopAt {
-    fn notice(&mut self, event: Event<'_, F>) -> Control {
-        match event {
-            Event::Step { step, .. } if step == self.0 => Control::Stop,
-            _ => Control::Continue,
-        }
-    }
 }
 
 #[test]

@@ -9,4 +9,5 @@ mod optimizer;
 mod recipe;
 mod run;
 mod state;
+mod support;
 mod toy;

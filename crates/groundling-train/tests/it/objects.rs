@@ -12,11 +12,11 @@ use groundling_train::batches::Batches;
 use groundling_train::log::{LOG_FILE, read_lines};
 use groundling_train::objects::{ObjectFigures, ObjectSample, Objects, to_device};
 use groundling_train::recipe::Recipe;
-use groundling_train::run::{self, Control, Event, Job, Observer, Resume, Silent, Summary, TrainError};
-use groundling_train::state::{STATE_FILE, State};
+use groundling_train::run::{self, Job, Observer, Resume, Silent, Summary, TrainError};
 use groundling_train::task::Figures;
 use serde_json::json;
 
+use crate::support::{StopAt, state};
 use crate::toy::alone;
 
 const RECIPE: &str = "
@@ -90,24 +90,6 @@ fn open(overrides: &[&str]) -> Result<Arc<Batches<Objects>>, String> {
     let mut recipe = recipe(overrides);
     let config = recipe.resolve(&smallest()).unwrap();
     Batches::open(&recipe, &config).map(Arc::new).map_err(|error| error.to_string())
-}
-
-/// Ends a run at a step.
-struct StopAt(u64);
-
-impl<F> Observer<F> for StopAt {
-    fn notice(&mut self, event: Event<'_, F>) -> Control {
-        match event {
-            Event::Step { step, .. } if step == self.0 => Control::Stop,
-            _ => Control::Continue,
-        }
-    }
-}
-
-fn state(folder: &Path) -> State {
-    let mut state = State::read(&folder.join(STATE_FILE)).unwrap();
-    (state.progress.wall_secs, state.progress.cpu_secs) = (0.0, 0.0);
-    state
 }
 
 /// Height, width, and boxes (x, y, width, height) with whether each is a crowd.

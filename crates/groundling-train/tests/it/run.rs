@@ -6,11 +6,12 @@ use groundling_testkit::scratch;
 use groundling_train::evaluate::Evaluation;
 use groundling_train::log::{LOG_FILE, read_lines};
 use groundling_train::phrases::Phrases;
-use groundling_train::run::{self, Control, Event, Job, Observer, Plan, Resume, Silent, Summary, TrainError};
-use groundling_train::state::{STATE_FILE, State, StateError};
+use groundling_train::run::{self, Job, Observer, Plan, Resume, Silent, Summary, TrainError};
+use groundling_train::state::{STATE_FILE, StateError};
 
 use groundling::{Bundle, BundleLimits};
 
+use crate::support::{StopAt, state};
 use crate::toy::{Toy, alone, job};
 
 fn train(job: Job<Phrases<Toy>>, observer: &mut dyn Observer<Evaluation>) -> Result<Summary<Evaluation>, TrainError> {
@@ -34,25 +35,6 @@ fn weights(folder: &Path) -> Vec<u8> {
 fn data_hash(out: &Path) -> String {
     let bundle = Bundle::open(out.join("last"), &BundleLimits::default()).unwrap();
     bundle.manifest().training.as_ref().unwrap().data[0].sha256.clone().unwrap()
-}
-
-/// The state without its clocks.
-fn state(folder: &Path) -> State {
-    let mut state = State::read(&folder.join(STATE_FILE)).unwrap();
-    (state.progress.wall_secs, state.progress.cpu_secs) = (0.0, 0.0);
-    state
-}
-
-/// Ends a run at a step.
-struct StopAt(u64);
-
-impl<F> Observer<F> for StopAt {
-    fn notice(&mut self, event: Event<'_, F>) -> Control {
-        match event {
-            Event::Step { step, .. } if step == self.0 => Control::Stop,
-            _ => Control::Continue,
-        }
-    }
 }
 
 #[test]

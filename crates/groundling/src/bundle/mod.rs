@@ -17,6 +17,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use groundling_core::ModelIdentity;
 use groundling_models::contract::{System, Trainable};
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, load_into};
 
@@ -111,6 +112,11 @@ impl Bundle {
             Some(folder) => Self::open(folder, limits),
             None => Err(BundleError::NoDefault { looked }),
         }
+    }
+
+    /// Name and hash that stand in every answer of its model.
+    pub fn identity(&self) -> ModelIdentity {
+        ModelIdentity { name: self.manifest.name.clone(), hash: self.manifest.weights.sha256.clone() }
     }
 
     /// What it is.

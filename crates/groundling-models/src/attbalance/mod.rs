@@ -35,11 +35,17 @@ pub trait Attentive: System {
     /// Layers that can be supervised.
     fn attentive_layers(config: &Self::Config) -> usize;
 
-    /// Layers that are supervised unless a recipe says otherwise, ascending.
-    fn supervised_layers(config: &Self::Config) -> Vec<usize>;
+    /// Layers that are supervised unless a recipe says otherwise, ascending. By default the last four, as far as is known of the paper.
+    fn supervised_layers(config: &Self::Config) -> Vec<usize> {
+        let layers = Self::attentive_layers(config);
+        (layers.saturating_sub(4)..layers).collect()
+    }
 
     /// Epochs that are supervised unless a recipe says otherwise.
-    fn epochs_supervised(config: &Self::Config) -> usize;
+    fn epochs_supervised(config: &Self::Config) -> usize {
+        let _ = config;
+        60
+    }
 
     /// The system's own weights of L1 distance and one minus GIoU.
     fn box_weights(criterion: &Self::Criterion) -> [f64; 2];

@@ -199,15 +199,6 @@ impl Attentive for TransVg {
         config.fusion_layers
     }
 
-    /// The last four of six layers, as far as is known of the paper.
-    fn supervised_layers(config: &TransVgConfig) -> Vec<usize> {
-        (config.fusion_layers.saturating_sub(4)..config.fusion_layers).collect()
-    }
-
-    fn epochs_supervised(_: &TransVgConfig) -> usize {
-        60
-    }
-
     fn box_weights(criterion: &Criterion) -> [f64; 2] {
         [criterion.lambda_l1, criterion.lambda_giou]
     }

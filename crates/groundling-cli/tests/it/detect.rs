@@ -200,3 +200,25 @@ fn what_cannot_be_is_named() {
     let listed: Value = serde_json::from_str(&out).unwrap();
     assert!(code == 0 && listed["detectors"].as_array().unwrap().iter().any(|one| one["preset"] == "r50"), "{listed}");
 }
+
+#[test]
+fn a_bench_of_a_detector_counts_what_it_leaves_out() {
+    let measured = |more: &[&str]| -> Value {
+        let (code, out, err) = said(&[&["bench", "-n", "2", "--size", "60", "90", "--json"], more].concat());
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let trained = measured(&["--weights", weights()]);
+    let names: Vec<&str> = trained["stages"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["decode", "answer", "all: file to answer"]);
+    let found = json_of(&[path(&picture(&scratch("cli-bench-detector"), "a.bmp", 1)), "--json"]);
+    let gflops = trained["counted_flops"].as_f64().unwrap() / 1e9;
+    assert_eq!(found["pictures"][0]["gflops"].as_f64().unwrap(), gflops);
+    let dense = trained["dense_flops"].as_f64().unwrap() / 1e9;
+    assert!(dense > gflops && trained["kept_share"].as_f64().unwrap() < 0.6, "{trained}");
+    let budget = format!("{}", 0.97 * gflops);
+    let cheaper = measured(&["--weights", weights(), "--budget-gflops", &budget]);
+    assert!(cheaper["counted_flops"].as_f64().unwrap() <= 0.97e9 * gflops, "{cheaper}");
+    let random = measured(&["--system", "focus_detr", "--preset", "tiny"]);
+    assert_eq!(random["model"], "focus_detr with random weights");
+}

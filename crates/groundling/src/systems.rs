@@ -18,8 +18,8 @@ use serde_json::Value;
 use crate::convert::{Conversion, ConvertError};
 pub use crate::deduce::deduced;
 use crate::{
-    Bundle, BundleError, Classifier, ClassifyError, Description, DetectError, Detector, DeviceChoice, GroundError, Grounder,
-    Settings,
+    Bundle, BundleError, Classifier, ClassifyError, Description, DetectError, Detector, DeviceChoice, GroundError,
+    Grounder, Settings,
 };
 
 /// The systems of this version that ground phrases, by name.
@@ -154,8 +154,11 @@ const RANDOM_PLACE: &str = "<random weights>";
 
 fn random_model<M: Trainable>(config: Value, seed: u64, device: &Device) -> Result<(M, ModelIdentity), BundleError> {
     let path = || PathBuf::from(RANDOM_PLACE);
-    let config = serde_json::from_value(config)
-        .map_err(|source| BundleError::BadConfig { path: path(), system: M::NAME, source })?;
+    let config = serde_json::from_value(config).map_err(|source| BundleError::BadConfig {
+        path: path(),
+        system: M::NAME,
+        source,
+    })?;
     device.seed(seed);
     let model = M::init(&config, device).map_err(|source| BundleError::Contradiction { path: path(), source })?;
     initialise(&model);

@@ -163,7 +163,8 @@ impl Rows {
         };
         let [images, rows, _] = all.tokens.dims();
         let surplus = budgets.iter().any(|&budget| budget < rows).then(|| {
-            let beyond: Vec<bool> = budgets.iter().flat_map(|&budget| (0..rows).map(move |row| row >= budget)).collect();
+            let beyond: Vec<bool> =
+                budgets.iter().flat_map(|&budget| (0..rows).map(move |row| row >= budget)).collect();
             Tensor::from_data(TensorData::new(beyond, [images, rows, 1]), &all.tokens.device())
         });
         Self { all, surplus, finished: Vec::new() }

@@ -104,7 +104,6 @@ fn quartiles(mut times: Vec<f64>) -> [f64; 3] {
     [1, 2, 3].map(|quarter| times.get((last * quarter + 2) / 4).copied().unwrap_or(f64::NAN))
 }
 
-
 fn median_of(stages: &[Stage], name: &str) -> f64 {
     stages.iter().find(|stage| stage.name == name).map_or(f64::NAN, |stage| stage.median)
 }

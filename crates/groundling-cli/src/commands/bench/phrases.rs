@@ -211,6 +211,10 @@ fn text(measured: &Measured) -> String {
             .push(format!("WRONG: the formula gives {flops} operations, the model counted {}", measured.counted_flops)),
         None => {}
     }
-    lines.push(format!("opened in {:.0} ms; peak memory {}", measured.open_seconds * 1e3, mebibytes(measured.peak_bytes)));
+    lines.push(format!(
+        "opened in {:.0} ms; peak memory {}",
+        measured.open_seconds * 1e3,
+        mebibytes(measured.peak_bytes)
+    ));
     lines.join("\n")
 }

@@ -130,7 +130,9 @@ impl Model {
 fn text(measured: &Measured) -> String {
     let Measured { model, device, instructions, threads, image: [height, width], repeats, .. } = measured;
     let mut lines = vec![
-        format!("{model}, device {device}, {instructions}, {threads} threads; {width}x{height} pixels, median of {repeats}"),
+        format!(
+            "{model}, device {device}, {instructions}, {threads} threads; {width}x{height} pixels, median of {repeats}"
+        ),
         Stage::heading(),
     ];
     lines.extend(measured.stages.iter().map(Stage::line));

@@ -155,6 +155,26 @@ fn evaluation_has_cocos_twelve_figures_for_every_ratio() {
 }
 
 #[test]
+fn saved_evaluations_are_drawn_beside() {
+    let folder = scratch("cli-detect-beside");
+    let [saved, alone, both, none] = ["other.json", "alone.svg", "both.svg", "none.svg"].map(|name| folder.join(name));
+    let arguments = |data: &'static str| ["eval", "--data", data, "--weights", weights()];
+    let (code, out, err) = said(&[&arguments("scenes:val:2")[..], &["--chart", path(&alone), "--json"]].concat());
+    assert_eq!(code, 0, "{err}");
+    std::fs::write(&saved, out.replace("\"shapes\"", "\"the other model\"")).unwrap();
+    let with = |data, chart| [&arguments(data)[..], &["--chart", chart, "--beside", path(&saved)]].concat();
+    let (code, _, err) = said(&with("scenes:val:2", path(&both)));
+    assert_eq!(code, 0, "{err}");
+    let [alone, both] = [&alone, &both].map(|chart| std::fs::read_to_string(chart).unwrap());
+    assert!(!alone.contains("the other model") && both.contains("the other model") && both.contains("shapes"));
+    let (code, _, err) = said(&with("scenes:val:3", path(&none)));
+    assert!(code == 2 && err.contains("it is of scenes:val:2 with seed"), "{err}");
+    std::fs::write(&saved, "[]").unwrap();
+    let (code, _, err) = said(&with("scenes:val:2", path(&none)));
+    assert!(code == 2 && err.contains("no evaluation of a detector"), "{err}");
+}
+
+#[test]
 fn detections_stand_beside_answers() {
     let folder = scratch("cli-detect-candidates");
     let (one, grounder) = (picture(&folder, "a.bmp", 1), crate::model::weights());

@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use groundling::systems;
+use groundling_core::ModelIdentity;
 use groundling_data::image::decode::{ExifOrientation, ImageLimits, decode_bytes};
 use groundling_data::rng::Rng;
+use groundling_kernels::Isa;
 use image::RgbImage;
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::flags::{Bench, Format};
+use crate::{Outcome, memory};
 
 pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
     if flags.repeats == 0 {
@@ -25,6 +27,50 @@ pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         None => flags.model.bundle()?.manifest().system.clone(),
     };
     if systems::NAMES.contains(&system.as_str()) { phrases::run(flags, format) } else { pictures::run(flags, format) }
+}
+
+/// What was measured, and on what.
+#[derive(Serialize)]
+struct Setup {
+    model: String,
+    device: String,
+    instructions: String,
+    threads: usize,
+    /// Height and width.
+    image: [u32; 2],
+    repeats: usize,
+    /// Seconds to open the weights once.
+    open_seconds: f64,
+    peak_bytes: Option<u64>,
+}
+
+impl Setup {
+    /// Taken after everything was measured.
+    fn new(flags: &Bench, model: &ModelIdentity, image: &RgbImage, open_seconds: f64) -> Self {
+        Self {
+            model: model.name.clone(),
+            device: flags.model.device.to_string(),
+            instructions: format!("{:?}", Isa::detect()).to_lowercase(),
+            threads: rayon::current_num_threads(),
+            image: [image.height(), image.width()],
+            repeats: flags.repeats,
+            open_seconds,
+            peak_bytes: memory::peak_bytes(),
+        }
+    }
+
+    fn heading(&self) -> String {
+        let Self { model, device, instructions, threads, image: [height, width], repeats, .. } = self;
+        format!(
+            "{model}, device {device}, {instructions}, {threads} threads; {width}x{height} pixels, median of {repeats}"
+        )
+    }
+
+    fn last_line(&self) -> String {
+        let mebibytes = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+        let peak = self.peak_bytes.map_or("unknown".to_owned(), mebibytes);
+        format!("opened in {:.0} ms; peak memory {peak}", self.open_seconds * 1e3)
+    }
 }
 
 /// Times of one stage, in milliseconds.
@@ -106,8 +152,4 @@ fn quartiles(mut times: Vec<f64>) -> [f64; 3] {
 
 fn median_of(stages: &[Stage], name: &str) -> f64 {
     stages.iter().find(|stage| stage.name == name).map_or(f64::NAN, |stage| stage.median)
-}
-
-fn mebibytes(bytes: Option<u64>) -> String {
-    bytes.map_or("unknown".to_owned(), |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)))
 }

@@ -6,28 +6,20 @@ use anyhow::Context;
 use groundling::{Answer, Grounder, Level, Options, Session, Settings, systems};
 use groundling_core::Phrase;
 use groundling_data::image::decode::{ExifOrientation, ImageLimits, decode_bytes};
-use groundling_kernels::Isa;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Stage, Times, mebibytes, median_of, picture, quartiles};
+use super::{Setup, Stage, Times, median_of, picture, quartiles};
 use crate::flags::{Bench, Format};
-use crate::{Outcome, memory, output};
+use crate::{Outcome, output};
 
 #[derive(Serialize)]
 struct Measured {
     schema: &'static str,
-    model: String,
-    device: String,
-    instructions: String,
-    threads: usize,
-    /// Height and width.
-    image: [u32; 2],
+    #[serde(flatten)]
+    setup: Setup,
     phrase: String,
     pieces: usize,
-    repeats: usize,
-    /// Seconds to open the weights once.
-    open_seconds: f64,
     stages: Vec<Stage>,
     /// By the model, for this answer.
     counted_flops: u64,
@@ -39,7 +31,6 @@ struct Measured {
     gflops_per_second: f64,
     /// How many times faster than reading everything.
     speedup: f64,
-    peak_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -108,15 +99,9 @@ pub(super) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         .collect();
     let measured = Measured {
         schema: "groundling.bench/1",
-        model: grounder.identity().name.clone(),
-        device: flags.model.device.to_string(),
-        instructions: format!("{:?}", Isa::detect()).to_lowercase(),
-        threads: rayon::current_num_threads(),
-        image: [image.height(), image.width()],
+        setup: Setup::new(flags, grounder.identity(), &image, open_seconds),
         pieces: grounder.pieces(&phrase).ids.len(),
         phrase: flags.phrase.clone(),
-        repeats: flags.repeats,
-        open_seconds,
         counted_flops: answer.flops,
         dense_flops: answer.dense_flops,
         analytic_flops: analytic_flops(&config, grounder.pieces(&phrase).ids.len(), &answer.explain.levels),
@@ -124,7 +109,6 @@ pub(super) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         gflops_per_second: answer.flops as f64 / 1e6 / median_of(&stages, "answer"),
         speedup: median_of(&stages, "answer, all read") / median_of(&stages, "answer"),
         stages,
-        peak_bytes: memory::peak_bytes(),
     };
     output::result(format, &measured, || text(&measured))?;
     let agrees = measured.analytic_flops.is_none_or(|flops| flops == measured.counted_flops);
@@ -184,14 +168,8 @@ fn chosen(flags: &Bench, session: &Session, phrase: &Phrase) -> anyhow::Result<O
 }
 
 fn text(measured: &Measured) -> String {
-    let Measured { model, device, instructions, threads, image, pieces, repeats, .. } = measured;
-    let mut lines = vec![
-        format!(
-            "{model}, device {device}, {instructions}, {threads} threads; {}x{} pixels, {pieces} pieces, median of {repeats}",
-            image[1], image[0]
-        ),
-        Stage::heading(),
-    ];
+    let heading = format!("{}, {} pieces", measured.setup.heading(), measured.pieces);
+    let mut lines = vec![heading, Stage::heading()];
     lines.extend(measured.stages.iter().map(Stage::line));
     for LevelLine { level, kept, valid, flops, milliseconds } in &measured.levels {
         let gflops = *flops as f64 / 1e9;
@@ -211,10 +189,6 @@ fn text(measured: &Measured) -> String {
             .push(format!("WRONG: the formula gives {flops} operations, the model counted {}", measured.counted_flops)),
         None => {}
     }
-    lines.push(format!(
-        "opened in {:.0} ms; peak memory {}",
-        measured.open_seconds * 1e3,
-        mebibytes(measured.peak_bytes)
-    ));
+    lines.push(measured.setup.last_line());
     lines.join("\n")
 }

@@ -6,26 +6,18 @@ use anyhow::Context;
 use groundling::{Classifier, DetectOptions, Detector, Settings, systems};
 use groundling_core::ModelIdentity;
 use groundling_data::image::decode::{ExifOrientation, ImageLimits, decode_bytes};
-use groundling_kernels::Isa;
 use image::RgbImage;
 use serde::Serialize;
 
-use super::{Stage, Times, mebibytes, median_of, picture};
+use super::{Setup, Stage, Times, median_of, picture};
 use crate::flags::{Bench, Format};
-use crate::{Outcome, memory, output};
+use crate::{Outcome, output};
 
 #[derive(Serialize)]
 struct Measured {
     schema: &'static str,
-    model: String,
-    device: String,
-    instructions: String,
-    threads: usize,
-    /// Height and width.
-    image: [u32; 2],
-    repeats: usize,
-    /// Seconds to open the weights once.
-    open_seconds: f64,
+    #[serde(flatten)]
+    setup: Setup,
     stages: Vec<Stage>,
     counted_flops: u64,
     /// Had the encoder worked on all tokens; `null` for classifiers, which leave nothing out.
@@ -34,7 +26,6 @@ struct Measured {
     kept_share: Option<f64>,
     /// Counted operations over the median of `answer`.
     gflops_per_second: f64,
-    peak_bytes: Option<u64>,
 }
 
 enum Model {
@@ -65,19 +56,12 @@ pub(super) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
     let stages = times.stages();
     let measured = Measured {
         schema: "groundling.bench-pictures/1",
-        model: model.identity().name.clone(),
-        device: flags.model.device.to_string(),
-        instructions: format!("{:?}", Isa::detect()).to_lowercase(),
-        threads: rayon::current_num_threads(),
-        image: [image.height(), image.width()],
-        repeats: flags.repeats,
-        open_seconds,
+        setup: Setup::new(flags, model.identity(), &image, open_seconds),
         counted_flops: cost.flops,
         dense_flops: cost.dense_flops,
         kept_share: cost.kept_share,
         gflops_per_second: cost.flops as f64 / 1e6 / median_of(&stages, "answer"),
         stages,
-        peak_bytes: memory::peak_bytes(),
     };
     output::result(format, &measured, || text(&measured))?;
     Ok(Outcome::Done)
@@ -128,13 +112,7 @@ impl Model {
 }
 
 fn text(measured: &Measured) -> String {
-    let Measured { model, device, instructions, threads, image: [height, width], repeats, .. } = measured;
-    let mut lines = vec![
-        format!(
-            "{model}, device {device}, {instructions}, {threads} threads; {width}x{height} pixels, median of {repeats}"
-        ),
-        Stage::heading(),
-    ];
+    let mut lines = vec![measured.setup.heading(), Stage::heading()];
     lines.extend(measured.stages.iter().map(Stage::line));
     let gflops = |flops: u64| flops as f64 / 1e9;
     let dense = match (measured.dense_flops, measured.kept_share) {
@@ -145,7 +123,6 @@ fn text(measured: &Measured) -> String {
     };
     let (counted, rate) = (gflops(measured.counted_flops), measured.gflops_per_second);
     lines.push(format!("{counted:.3} GFLOPs an answer{dense}; {rate:.1} GFLOP/s"));
-    let (opened, peak) = (measured.open_seconds * 1e3, mebibytes(measured.peak_bytes));
-    lines.push(format!("opened in {opened:.0} ms; peak memory {peak}"));
+    lines.push(measured.setup.last_line());
     lines.join("\n")
 }

@@ -81,14 +81,25 @@ impl BackboneConfig {
         }
     }
 
-    /// Pixels a side of a cell of the last map, at least 1.
-    pub fn stride(&self) -> usize {
+    /// Pixels a side of a cell of each map.
+    pub fn strides(&self) -> [usize; 4] {
         match self {
-            Self::ResNet(config) if config.dilate_last => 16,
-            Self::ResNet(_) => 32,
-            Self::Swin(config) => config.patch.saturating_mul(8).max(1),
-            Self::ScalableVit(config) => config.strides.into_iter().fold(1, usize::saturating_mul).max(1),
+            Self::ResNet(config) => [4, 8, 16, if config.dilate_last { 16 } else { 32 }],
+            Self::Swin(config) => [1, 2, 4, 8].map(|factor| config.patch.saturating_mul(factor)),
+            Self::ScalableVit(config) => {
+                let mut whole: usize = 1;
+                config.strides.map(|stride| {
+                    whole = whole.saturating_mul(stride);
+                    whole
+                })
+            }
         }
+    }
+
+    /// Cells a side of the last map of a square picture that is whole cells; 0 if a stride is.
+    pub fn grid(&self, side: usize) -> usize {
+        let [.., last] = self.strides();
+        side.checked_div(last).unwrap_or(0)
     }
 
     /// Multiply-accumulates for a picture of so many rows and columns.

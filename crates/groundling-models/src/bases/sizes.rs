@@ -68,7 +68,7 @@ pub(crate) fn check_bert(bert: &BertConfig, max_text: usize) -> Result<(), Confi
 pub(crate) fn check_backbone(backbone: &BackboneConfig, image_size: usize) -> Result<(), ConfigError> {
     backbone.check()?;
     let bad = |expected| Err(ConfigError { field: "image_size", found: image_size.to_string(), expected });
-    let stride = backbone.stride();
+    let [.., stride] = backbone.strides();
     if !image_size.is_multiple_of(stride) {
         return bad(format!("a multiple of {stride}, the stride of the backbone"));
     }

@@ -291,6 +291,12 @@ impl FocusDetrConfig {
             }
             EncoderConfig::Sparse { .. } | EncoderConfig::Dense => {}
         }
-        self.backbone.check()
+        self.backbone.check()?;
+        // Costs and the size ranges of labels go by these.
+        let strides = self.backbone.strides();
+        if strides != [4, 8, 16, 32] {
+            return bad("backbone", format!("one of strides {strides:?}"), "[4, 8, 16, 32]");
+        }
+        Ok(())
     }
 }

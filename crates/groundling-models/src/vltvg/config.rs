@@ -93,7 +93,7 @@ impl VltvgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.image_size / self.backbone.stride()
+        self.backbone.grid(self.image_size)
     }
 
     /// Checks that the numbers go together.

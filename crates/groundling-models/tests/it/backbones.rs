@@ -110,7 +110,7 @@ fn every_backbone_gives_four_maps_and_learns() {
         let picture = support::tensor(&fill::uniform("picture", &[1, 3, 69, 50], -2.0, 2.0, 3), &device);
         let maps = backbone.forward(picture).unwrap();
         for (stage, (map, channels)) in maps.iter().zip(config.channels()).enumerate() {
-            let stride = config.stride() >> (3 - stage);
+            let stride = config.strides()[stage];
             assert_eq!(map.dims(), [1, channels, 69usize.div_ceil(stride), 50usize.div_ceil(stride)], "{name}");
         }
         let loss = maps.into_iter().map(|map| map.powi_scalar(3).sum()).reduce(|a, b| a + b).unwrap();
@@ -214,7 +214,13 @@ fn backbones_that_cannot_be_are_refused() {
         let error = canvas(&backbone, 100);
         assert_eq!((error.field, error.expected.contains("multiple of 32")), ("image_size", true), "{error}");
     }
-    let coarse = scalable(|config| config.reductions = [8, 4, 2, 5]);
+    // A detector's levels are those of stride 8, 16, 32 and 64.
+    let dilated = BackboneConfig::ResNet(ResNetConfig::tiny().with_dilate_last(true));
+    for backbone in [dilated, swin(|config| config.patch = 2), scalable(|config| config.strides = [4, 2, 2, 1])] {
+        let error = FocusDetrConfig { backbone, ..FocusDetrConfig::tiny() }.check().unwrap_err();
+        assert_eq!((error.field, error.expected.as_str()), ("backbone", "[4, 8, 16, 32]"));
+    }
+    let coarse = scalable(|config| config.reductions = [8, 4, 9, 1]);
     let error = canvas(&coarse, 128);
     assert_eq!((error.field, error.expected.contains("at least 129")), ("image_size", true), "{error}");
 }

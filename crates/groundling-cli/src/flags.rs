@@ -256,6 +256,9 @@ pub(crate) struct Eval {
     /// Draw the sweep, or a detector's AP against its operations (.svg or .png).
     #[arg(long, value_name = "FILE", requires = "data")]
     pub(crate) chart: Option<PathBuf>,
+    /// Detectors: what `--json` said of other models on the same data, drawn into the same chart.
+    #[arg(long, value_delimiter = ',', value_name = "FILES", requires = "chart")]
+    pub(crate) beside: Vec<PathBuf>,
     /// Only the first pictures of the source; for classifiers on scenes, the objects of the first scenes.
     #[arg(long, value_name = "PICTURES", requires = "data")]
     pub(crate) limit: Option<usize>,

@@ -55,6 +55,16 @@ impl SinePosition2d {
         Tensor::cat(vec![encode(y), encode(x)], 1)
     }
 
+    /// The two encodings that a map without padding is made of: of its rows `[H, features]` and of its columns `[W, features]`.
+    /// [`SinePosition2d::forward`] gives the cell of a row and a column the same numbers, one after the other.
+    pub fn whole(&self, height: usize, width: usize, device: &Device) -> [Tensor<2>; 2] {
+        [height, width].map(|cells| {
+            let count = Tensor::<1, Int>::arange(1..cells as i64 + 1, device).float().reshape([1, cells, 1]);
+            let count = if self.normalise { self.circle(count.clone(), count.narrow(1, cells - 1, 1)) } else { count };
+            waves(count, self.features, self.temperature).squeeze_dim(0)
+        })
+    }
+
     fn circle(&self, count: Tensor<3>, last: Tensor<3>) -> Tensor<3> {
         // In the order of the released code: the values are the arguments of sines, where rounding differently shows.
         (count.add_scalar(self.offset) / last.add_scalar(1e-6)).mul_scalar(std::f64::consts::TAU)

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use groundling_core::ModelIdentity;
 use groundling_models::contract::{System, Trainable};
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
@@ -16,7 +17,10 @@ use serde_json::Value;
 
 use crate::convert::{Conversion, ConvertError};
 pub use crate::deduce::deduced;
-use crate::{Bundle, BundleError, Description, DeviceChoice, GroundError, Grounder, Settings};
+use crate::{
+    Bundle, BundleError, Classifier, ClassifyError, Description, DetectError, Detector, DeviceChoice, GroundError,
+    Grounder, Settings,
+};
 
 /// The systems of this version that ground phrases, by name.
 pub const NAMES: &[&str] = &[ScanFormer::NAME, Dmmi::NAME, TransVg::NAME, Vltvg::NAME, QrNet::NAME];
@@ -109,17 +113,7 @@ pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Res
         M::Phrase: Sync + 'static,
         M::View: Sync + 'static,
     {
-        let place = || PathBuf::from("<random weights>");
-        let config = serde_json::from_value(config).map_err(|source| BundleError::BadConfig {
-            path: place(),
-            system: M::NAME,
-            source,
-        })?;
-        let device = settings.device.open()?;
-        device.seed(seed);
-        let model = M::init(&config, &device).map_err(|source| BundleError::Contradiction { path: place(), source })?;
-        initialise(&model);
-        let identity = ModelIdentity { name: format!("{} with random weights", M::NAME), hash: format!("seed {seed}") };
+        let (model, identity) = random_model::<M>(config, seed, &settings.device.open()?)?;
         Ok(Grounder::from_model(model, identity, settings))
     }
     match system {
@@ -129,10 +123,51 @@ pub fn random(system: &str, config: Value, seed: u64, settings: Settings) -> Res
         Vltvg::NAME => of::<Vltvg>(config, seed, settings),
         QrNet::NAME => of::<QrNet>(config, seed, settings),
         found => {
-            let (path, found, known) = (PathBuf::from("<random weights>"), found.to_owned(), NAMES.to_vec());
+            let (path, found, known) = (PathBuf::from(RANDOM_PLACE), found.to_owned(), NAMES.to_vec());
             Err(BundleError::UnknownSystem { path, found, known }.into())
         }
     }
+}
+
+/// As [`random`], a Focus-DETR.
+///
+/// # Errors
+/// If the configuration is none of it, or the device is not there.
+pub fn random_detector(config: Value, seed: u64, settings: Settings) -> Result<Detector, DetectError> {
+    let (model, identity) = random_model::<FocusDetr>(config, seed, &settings.device.open()?)?;
+    let classes = numbered(model.config().classes);
+    Detector::from_model(model, classes, identity, settings)
+}
+
+/// As [`random`], a ScalableViT.
+///
+/// # Errors
+/// If the configuration is none of a classifier, or the device is not there.
+pub fn random_classifier(config: Value, seed: u64, settings: Settings) -> Result<Classifier, ClassifyError> {
+    let (model, identity) = random_model::<ScalableVit>(config, seed, &settings.device.open()?)?;
+    let classes = numbered(model.config().head.map_or(0, |head| head.classes));
+    Classifier::from_model(model, classes, identity, settings)
+}
+
+/// What stands for the path of weights that are in no file.
+const RANDOM_PLACE: &str = "<random weights>";
+
+fn random_model<M: Trainable>(config: Value, seed: u64, device: &Device) -> Result<(M, ModelIdentity), BundleError> {
+    let path = || PathBuf::from(RANDOM_PLACE);
+    let config = serde_json::from_value(config).map_err(|source| BundleError::BadConfig {
+        path: path(),
+        system: M::NAME,
+        source,
+    })?;
+    device.seed(seed);
+    let model = M::init(&config, device).map_err(|source| BundleError::Contradiction { path: path(), source })?;
+    initialise(&model);
+    let identity = ModelIdentity { name: format!("{} with random weights", M::NAME), hash: format!("seed {seed}") };
+    Ok((model, identity))
+}
+
+fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| format!("class {class}")).collect()
 }
 
 /// A checkpoint of another program, and what shall become of it.

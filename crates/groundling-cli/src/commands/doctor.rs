@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use groundling::{Bundle, DetectOptions, Detector, Grounder, Options, Settings, device, systems};
+use groundling::{Bundle, Classifier, DetectOptions, Detector, Grounder, Options, Settings, device, systems};
 use groundling_data::text::wordpiece::WordPiece;
 use groundling_kernels::Isa;
 use serde::Serialize;
@@ -116,6 +116,10 @@ fn answer(flags: &Doctor, bundle: &Bundle) -> Finding {
         let detector = Detector::open_with(bundle, settings)?;
         let found = || Ok(detector.detect(&image, &DetectOptions::default())?);
         return twice(start, found, |found| found.flops);
+    }
+    if systems::CLASSIFIERS.contains(&bundle.manifest().system.as_str()) {
+        let classifier = Classifier::open_with(bundle, settings)?;
+        return twice(start, || Ok(classifier.classify(&image, 5)?), |found| found.flops);
     }
     let grounder = Grounder::open_with(bundle, settings)?;
     let session = grounder.open_image(&image)?;

@@ -142,6 +142,9 @@ pub(crate) fn run(flags: &Eval, source: &str, format: Format, quiet: bool) -> an
     if !flags.keep_ratio.is_empty() {
         bail!("--keep-ratio is for detectors; what these weights read is chosen by --threshold and --sweep");
     }
+    if !flags.beside.is_empty() {
+        bail!("--beside is for detectors");
+    }
     if flags.chart.is_some() && flags.sweep.is_empty() {
         bail!("--chart draws a sweep: give --sweep as well");
     }

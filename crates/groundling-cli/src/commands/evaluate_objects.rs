@@ -13,7 +13,7 @@ use groundling_eval::coco::{IouKind, STAT_NAMES};
 use groundling_train::objects::{ObjectFigures, ObjectScorer};
 use groundling_viz::chart::{Chart, Marker, Plot, Series, Spread, XyPlot};
 use groundling_viz::write_atomically;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::charts;
 use super::detect::report::{category_ids, coco_results, image_id};
@@ -37,7 +37,23 @@ struct Evaluated {
     wall_seconds: f64,
 }
 
-#[derive(Serialize)]
+/// What a chart shows of an evaluation that was saved.
+#[derive(Deserialize)]
+struct Saved {
+    schema: String,
+    model: Model,
+    data: String,
+    seed: u64,
+    points: Vec<SavedPoint>,
+}
+
+#[derive(Deserialize)]
+struct SavedPoint {
+    mean_encoder_flops: f64,
+    ap: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Model {
     name: String,
     hash: String,
@@ -61,6 +77,7 @@ pub(super) fn run(flags: &Eval, source: &str, format: Format) -> anyhow::Result<
         charts::is_svg(chart)?;
     }
     let seed = flags.seed.unwrap_or(groundling_data::source::SCENES_SEED);
+    let others = flags.beside.iter().map(|path| beside(path, source, seed)).collect::<anyhow::Result<Vec<Series>>>()?;
     let scenes = SceneConfig { min_expressions: 0, max_expressions: 0, ..SceneConfig::default() };
     let options = ExampleOptions { seed, scenes, masks: false, ..ExampleOptions::default() };
     let examples = Examples::open(&source.parse()?, &options)?;
@@ -95,7 +112,7 @@ pub(super) fn run(flags: &Eval, source: &str, format: Format) -> anyhow::Result<
         wall_seconds: start.elapsed().as_secs_f64(),
     };
     if let Some(path) = &flags.chart {
-        draw(path, &evaluated)?;
+        draw(path, &evaluated, others)?;
     }
     output::result(format, &evaluated, || evaluated.to_table())?;
     Ok(Outcome::Done)
@@ -119,22 +136,36 @@ fn save(
     Ok(write_atomically(path, text.as_bytes())?)
 }
 
-/// AP over operations of the encoder.
-fn draw(path: &Path, evaluated: &Evaluated) -> anyhow::Result<()> {
-    let mut shown: Vec<(f64, f64)> = evaluated
-        .points
-        .iter()
-        .filter_map(|point| Some((point.figures.mean_encoder_flops / 1e9, point.figures.ap?)))
-        .collect();
-    shown.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let series = Series {
-        name: evaluated.model.name.clone(),
-        points: shown,
-        line: true,
-        marker: Some(Marker::Disc),
-        spread: Spread::None,
-    };
-    let plot = XyPlot { series: vec![series], ..XyPlot::default() };
+/// The curve of an evaluation that was saved.
+///
+/// # Errors
+/// If the file is none, or of other data.
+fn beside(path: &Path, data: &str, seed: u64) -> anyhow::Result<Series> {
+    let place = || path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(place)?;
+    let saved: Saved = serde_json::from_str(&text)
+        .with_context(|| format!("{}: no evaluation of a detector, as `eval --json` prints it", place()))?;
+    if saved.schema != SCHEMA {
+        bail!("{}: schema is {:?}, expected {SCHEMA:?}", place(), saved.schema);
+    }
+    if (saved.data.as_str(), saved.seed) != (data, seed) {
+        bail!("{}: it is of {} with seed {}, expected {data} with seed {seed}", place(), saved.data, saved.seed);
+    }
+    let points = saved.points.iter().map(|point| (point.mean_encoder_flops, point.ap));
+    Ok(curve(saved.model.name, points))
+}
+
+/// AP over operations of the encoder: `points` are operations and AP.
+fn curve(name: String, points: impl Iterator<Item = (f64, Option<f64>)>) -> Series {
+    let mut points: Vec<(f64, f64)> = points.filter_map(|(flops, ap)| Some((flops / 1e9, ap?))).collect();
+    points.sort_by(|one, other| one.0.total_cmp(&other.0));
+    Series { name, points, line: true, marker: Some(Marker::Disc), spread: Spread::None }
+}
+
+fn draw(path: &Path, evaluated: &Evaluated, others: Vec<Series>) -> anyhow::Result<()> {
+    let points = evaluated.points.iter().map(|point| (point.figures.mean_encoder_flops, point.figures.ap));
+    let own = curve(evaluated.model.name.clone(), points);
+    let plot = XyPlot { series: std::iter::once(own).chain(others).collect(), ..XyPlot::default() };
     let chart = Chart::new(format!("AP against what the encoder takes, {}", evaluated.data), Plot::Xy(plot))
         .labelled("GFLOPs of the encoder's layers, a picture", "AP, %");
     charts::write(path, &chart)

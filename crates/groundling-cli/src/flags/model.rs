@@ -170,7 +170,10 @@ pub(crate) struct Models {
 Examples:
   groundling bench
   groundling bench --image photo.jpg --phrase \"the left cup\" --threads 2 --json
-  groundling bench --system scanformer --preset vilt_b --size 480 640 --keep 50,100")]
+  groundling bench --system scanformer --preset vilt_b --size 480 640 --keep 50,100
+  groundling bench --system focus_detr --preset r50 --size 800 1066 --repeats 3
+
+Of detectors and classifiers, which read no phrase, only the picture, --size, --repeats and --budget-gflops count.")]
 pub(crate) struct Bench {
     /// The picture; one of random pixels of --size by default.
     #[arg(long)]

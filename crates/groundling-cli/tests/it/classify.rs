@@ -151,3 +151,16 @@ fn other_commands_say_where_classifiers_belong() {
     let (code, _, err) = said(&["convert", path(&photo), "--system", "scanformer", "--dry-run"]);
     assert!(code == 2 && !err.is_empty(), "{err}");
 }
+
+#[test]
+fn bench_and_doctor_know_classifiers() {
+    let (code, out, err) = asked(&["bench", "-n", "2", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let measured: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&measured["dense_flops"], &measured["model"]), (&Value::Null, &Value::from("tiny-random")));
+    assert!(measured["counted_flops"].as_u64().unwrap() > 0 && measured["stages"].as_array().unwrap().len() == 3);
+    let (code, out, err) = said(&["bench", "--system", "scalablevit", "--preset", "tiny", "-n", "1"]);
+    assert!(code == 0 && out.contains("scalablevit with random weights"), "{out}{err}");
+    let (code, text, _) = asked(&["doctor"]);
+    assert!(code == 0 && text.contains("all is well"), "{text}");
+}

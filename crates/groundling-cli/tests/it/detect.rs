@@ -155,6 +155,26 @@ fn evaluation_has_cocos_twelve_figures_for_every_ratio() {
 }
 
 #[test]
+fn saved_evaluations_are_drawn_beside() {
+    let folder = scratch("cli-detect-beside");
+    let [saved, alone, both, none] = ["other.json", "alone.svg", "both.svg", "none.svg"].map(|name| folder.join(name));
+    let arguments = |data: &'static str| ["eval", "--data", data, "--weights", weights()];
+    let (code, out, err) = said(&[&arguments("scenes:val:2")[..], &["--chart", path(&alone), "--json"]].concat());
+    assert_eq!(code, 0, "{err}");
+    std::fs::write(&saved, out.replace("\"shapes\"", "\"the other model\"")).unwrap();
+    let with = |data, chart| [&arguments(data)[..], &["--chart", chart, "--beside", path(&saved)]].concat();
+    let (code, _, err) = said(&with("scenes:val:2", path(&both)));
+    assert_eq!(code, 0, "{err}");
+    let [alone, both] = [&alone, &both].map(|chart| std::fs::read_to_string(chart).unwrap());
+    assert!(!alone.contains("the other model") && both.contains("the other model") && both.contains("shapes"));
+    let (code, _, err) = said(&with("scenes:val:3", path(&none)));
+    assert!(code == 2 && err.contains("it is of scenes:val:2 with seed"), "{err}");
+    std::fs::write(&saved, "[]").unwrap();
+    let (code, _, err) = said(&with("scenes:val:2", path(&none)));
+    assert!(code == 2 && err.contains("no evaluation of a detector"), "{err}");
+}
+
+#[test]
 fn detections_stand_beside_answers() {
     let folder = scratch("cli-detect-candidates");
     let (one, grounder) = (picture(&folder, "a.bmp", 1), crate::model::weights());
@@ -199,4 +219,26 @@ fn what_cannot_be_is_named() {
     let (code, out, _) = said(&["models", "--json"]);
     let listed: Value = serde_json::from_str(&out).unwrap();
     assert!(code == 0 && listed["detectors"].as_array().unwrap().iter().any(|one| one["preset"] == "r50"), "{listed}");
+}
+
+#[test]
+fn a_bench_of_a_detector_counts_what_it_leaves_out() {
+    let measured = |more: &[&str]| -> Value {
+        let (code, out, err) = said(&[&["bench", "-n", "2", "--size", "60", "90", "--json"], more].concat());
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let trained = measured(&["--weights", weights()]);
+    let names: Vec<&str> = trained["stages"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["decode", "answer", "all: file to answer"]);
+    let found = json_of(&[path(&picture(&scratch("cli-bench-detector"), "a.bmp", 1)), "--json"]);
+    let gflops = trained["counted_flops"].as_f64().unwrap() / 1e9;
+    assert_eq!(found["pictures"][0]["gflops"].as_f64().unwrap(), gflops);
+    let dense = trained["dense_flops"].as_f64().unwrap() / 1e9;
+    assert!(dense > gflops && trained["kept_share"].as_f64().unwrap() < 0.6, "{trained}");
+    let budget = format!("{}", 0.97 * gflops);
+    let cheaper = measured(&["--weights", weights(), "--budget-gflops", &budget]);
+    assert!(cheaper["counted_flops"].as_f64().unwrap() <= 0.97e9 * gflops, "{cheaper}");
+    let random = measured(&["--system", "focus_detr", "--preset", "tiny"]);
+    assert_eq!(random["model"], "focus_detr with random weights");
 }

@@ -1,9 +1,12 @@
 //! Focus-DETR at the size of the paper: the time of the encoder, and of the whole network, against the share of tokens that is kept.
 //!
-//! `RAYON_NUM_THREADS=2 cargo bench -p groundling-models --bench focus_detr [--height 800 --width 1066]`. Ratios take turns, so that a busy
-//! machine slows all alike; each figure is the median of the rounds. `off` is the time over what its share of the dense encoder's operations
-//! would take: 1.00 is in proportion.
+//! `RAYON_NUM_THREADS=2 cargo bench -p groundling-models --bench focus_detr [--height 800 --width 1066] [--only 0.3]`. Ratios take turns, so
+//! that a busy machine slows all alike; each figure is the median of the rounds. `off` is the time over what its share of the dense encoder's
+//! operations would take: 1.00 is in proportion. With `GROUNDLING_PEER_PYTHON` the Deformable DETR of transformers takes turns too.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "../../../groundling-kernels/benches/kernels/peer.rs"]
+mod peer;
 
 use std::time::Instant;
 
@@ -31,6 +34,7 @@ struct Row {
 
 fn main() {
     let size = [argument("--height").unwrap_or(800), argument("--width").unwrap_or(1066)];
+    let only: Option<f32> = argument("--only");
     let config = FocusDetrConfig::r50();
     let focus = model(&config);
     let dense = model(&FocusDetrConfig { encoder: EncoderConfig::Dense, ..config.clone() });
@@ -43,7 +47,10 @@ fn main() {
         whole: Vec::new(),
     };
     let mut rows = vec![row("dense".to_owned(), &dense, None, true)];
-    rows.extend(RATIOS.map(|ratio| row(format!("keep {ratio}"), &focus, Some(ratio), false)));
+    let wanted = RATIOS.into_iter().filter(|ratio| only.is_none_or(|only| only == *ratio));
+    rows.extend(wanted.map(|ratio| row(format!("keep {ratio}"), &focus, Some(ratio), false)));
+    let mut peer = if size == [800, 1066] { peer::Peer::start() } else { None };
+    let mut theirs = Vec::new();
     let device = Device::flex();
     let image = Tensor::<4>::random([1, 3, size[0], size[1]], Distribution::Default, &device);
     let sizes = config.level_sizes(size);
@@ -67,8 +74,13 @@ fn main() {
                 row.whole.push(whole);
             }
         }
+        let other = peer.as_mut().and_then(|peer| peer.time("focus_detr r50 800x1066", 1));
+        theirs.extend(other.filter(|_| round > 0));
     }
     print(&mut rows, size);
+    if !theirs.is_empty() {
+        println!("Deformable DETR of transformers, 230.91 GMACs: {:.1} ms", 1e3 * median(&mut theirs));
+    }
 }
 
 fn print(rows: &mut [Row], [height, width]: [usize; 2]) {
@@ -105,7 +117,7 @@ fn model(config: &FocusDetrConfig) -> FocusDetr {
     model
 }
 
-fn argument(name: &str) -> Option<usize> {
+fn argument<T: std::str::FromStr>(name: &str) -> Option<T> {
     let mut arguments = std::env::args().skip_while(|argument| argument != name);
     arguments.nth(1)?.parse().ok()
 }

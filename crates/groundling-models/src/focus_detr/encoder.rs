@@ -1,7 +1,7 @@
 //! The encoder: dual attention on lists that shrink, one list for all layers, or all tokens.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use groundling_kernels::Activation;
 use groundling_nn::attention::{AttentionBias, MultiHeadAttention};
 use groundling_nn::layers::{Dense, PrepareInference, TokenNorm};
@@ -94,24 +94,20 @@ impl Encoder {
     ) -> Encoded {
         let values =
             LevelTokens { tokens: input.all.tokens.clone(), sizes: input.sizes, padding: input.padding.clone() };
-        let mut memory = input.all.tokens.clone();
+        let order = &selection.order;
+        let foreground = ranking::gather(selection.masked.clone().detach(), order);
+        let mut rows = Rows::new(input, selection);
         let mut fine = Vec::with_capacity(self.layers.len());
-        let foreground = selection.masked.clone().detach();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let list = selection.list(index);
-            let queries = Queries {
-                tokens: ranking::gather(memory.clone(), &list),
-                positions: ranking::gather(input.all.positions.clone(), &list),
-                references: ranking::gather(input.all.references.clone(), &list),
-            };
+        for (layer, &kept) in self.layers.iter().zip(&selection.kept) {
+            let queries = rows.first(kept);
             let logits = class_head.forward(queries.tokens.clone().detach());
-            let scores = fine_scores(logits, ranking::gather(foreground.clone(), &list));
+            let scores = fine_scores(logits, foreground.clone().narrow(1, 0, kept));
             let places = ranking::largest_of_rows(scores.detach(), fine_tokens);
-            let rows = layer.forward(queries, Some(&places), &values);
-            memory = ranking::replaced(memory, &list, &selection.budgets, rows);
-            let among_all = |(places, list): (&Vec<usize>, &Vec<usize>)| places.iter().map(|&at| list[at]).collect();
-            fine.push(places.iter().zip(&list).map(among_all).collect());
+            rows.replace(layer.forward(queries, Some(&places), &values));
+            let among_all = |(places, order): (&Vec<usize>, &Vec<usize>)| places.iter().map(|&at| order[at]).collect();
+            fine.push(places.iter().zip(order).map(among_all).collect());
         }
+        let memory = ranking::replaced(input.all.tokens.clone(), order, &selection.budgets, rows.all());
         Encoded { memory, fine }
     }
 
@@ -144,6 +140,64 @@ impl Encoder {
             memory = ranking::replaced(memory, &list, &selection.budgets, tokens.clone());
         }
         Encoded { memory, fine: Vec::new() }
+    }
+}
+
+/// Tokens in the order of a selection. Each layer's list is the beginning of the one before, so what it leaves out is finished, and nothing
+/// needs to be written back among all tokens between layers.
+struct Rows {
+    all: Queries,
+    /// `[B, rows, 1]`, `true` = beyond the image's budget: computed with the others of the batch, but never kept.
+    surplus: Option<Tensor<3, Bool>>,
+    /// What layers left out, the first layer's first.
+    finished: Vec<Tensor<3>>,
+}
+
+impl Rows {
+    fn new(input: &EncoderInput<'_>, selection: &Selection) -> Self {
+        let (order, budgets) = (&selection.order, &selection.budgets);
+        let all = Queries {
+            tokens: ranking::gather(input.all.tokens.clone(), order),
+            positions: ranking::gather(input.all.positions.clone(), order),
+            references: ranking::gather(input.all.references.clone(), order),
+        };
+        let [images, rows, _] = all.tokens.dims();
+        let surplus = budgets.iter().any(|&budget| budget < rows).then(|| {
+            let beyond: Vec<bool> =
+                budgets.iter().flat_map(|&budget| (0..rows).map(move |row| row >= budget)).collect();
+            Tensor::from_data(TensorData::new(beyond, [images, rows, 1]), &all.tokens.device())
+        });
+        Self { all, surplus, finished: Vec::new() }
+    }
+
+    /// Keeps the first rows.
+    fn first(&mut self, kept: usize) -> Queries {
+        let Queries { tokens, positions, references } = &mut self.all;
+        let rows = tokens.dims()[1];
+        if kept < rows {
+            self.finished.push(tokens.clone().narrow(1, kept, rows - kept));
+            *tokens = tokens.clone().narrow(1, 0, kept);
+            *positions = positions.clone().narrow(1, 0, kept);
+            *references = references.clone().narrow(1, 0, kept);
+        }
+        self.all.clone()
+    }
+
+    fn replace(&mut self, tokens: Tensor<3>) {
+        let [_, kept, channels] = tokens.dims();
+        self.all.tokens = match &self.surplus {
+            None => tokens,
+            Some(surplus) => {
+                let surplus = surplus.clone().narrow(1, 0, kept).repeat_dim(2, channels);
+                tokens.mask_where(surplus, self.all.tokens.clone())
+            }
+        };
+    }
+
+    /// `[B, rows, C]`.
+    fn all(self) -> Tensor<3> {
+        let left = self.finished.into_iter().rev();
+        Tensor::cat(std::iter::once(self.all.tokens).chain(left).collect(), 1)
     }
 }
 

@@ -366,11 +366,22 @@ impl FocusDetr {
     fn positions(&self, geometry: &Geometry, device: &Device) -> Tensor<3> {
         let encoding = self.config.position.encoding(self.config.width);
         let embedding = self.level_embedding.val();
-        let level = |(index, [height, width]): (usize, &[usize; 2])| {
-            let map = encoding.forward(geometry.level_padding(index, device));
-            let [b, c, _, _] = map.dims();
-            let cells = map.reshape([b, c, height * width]).swap_dims(1, 2);
-            cells + embedding.clone().narrow(0, index, 1).reshape([1, 1, c])
+        let (features, images) = (encoding.features, geometry.images());
+        let level = |(index, &[height, width]): (usize, &[usize; 2])| {
+            let embedding = embedding.clone().narrow(0, index, 1);
+            let cells = [images, height, width, features];
+            if geometry.is_padded() {
+                let map = encoding.forward(geometry.level_padding(index, device));
+                let cells = map.reshape([images, 2 * features, height * width]).swap_dims(1, 2);
+                return cells + embedding.unsqueeze_dim(0);
+            }
+            // A row's half of the channels is the same in all columns, a column's in all rows.
+            let [rows, columns] = encoding.whole(height, width, device);
+            let rows = rows + embedding.clone().narrow(1, 0, features);
+            let columns = columns + embedding.narrow(1, features, features);
+            let rows = rows.reshape([1, height, 1, features]).expand(cells);
+            let columns = columns.reshape([1, 1, width, features]).expand(cells);
+            Tensor::cat(vec![rows, columns], 3).reshape([images, height * width, 2 * features])
         };
         Tensor::cat(geometry.sizes().iter().enumerate().map(level).collect(), 1)
     }

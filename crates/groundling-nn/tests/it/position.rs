@@ -25,6 +25,22 @@ fn a_cell_is_encoded_by_its_place_among_the_real_ones() {
 }
 
 #[test]
+fn rows_and_columns_make_a_map_without_padding() {
+    let device = Device::flex();
+    let (height, width) = (3, 5);
+    let padding = Tensor::<3, Bool>::from_data([[[false; 5]; 3]], &device);
+    let plain = SinePosition2d { normalise: false, ..SinePosition2d::DETR };
+    for encoding in [SinePosition2d::DETR, SinePosition2d::DEFORMABLE, SinePosition2d::FOCUS_LONG, plain] {
+        let [rows, columns] = encoding.whole(height, width, &device);
+        let cells = [encoding.features, height, width];
+        let rows = rows.swap_dims(0, 1).reshape([encoding.features, height, 1]).expand(cells);
+        let columns = columns.swap_dims(0, 1).reshape([encoding.features, 1, width]).expand(cells);
+        let made = Tensor::cat(vec![rows, columns], 0).unsqueeze_dim::<4>(0);
+        assert_near("cells", made, encoding.forward(padding.clone()), 0.0);
+    }
+}
+
+#[test]
 fn the_formula_for_a_few_channels() {
     let device = Device::flex();
     let padding = Tensor::<3, Bool>::from_data([[[false; 4]; 3]], &device);

@@ -1,35 +1,25 @@
-//! `groundling bench`: how long each stage of an answer takes.
+//! Grounders: how long reading a picture and a phrase and answering take.
 
-use std::io::Cursor;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use groundling::{Answer, Grounder, Level, Options, Session, Settings, systems};
 use groundling_core::Phrase;
 use groundling_data::image::decode::{ExifOrientation, ImageLimits, decode_bytes};
-use groundling_data::rng::Rng;
-use groundling_kernels::Isa;
-use image::RgbImage;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::{Setup, Stage, Times, median_of, picture, quartiles};
 use crate::flags::{Bench, Format};
-use crate::{Outcome, memory, output};
+use crate::{Outcome, output};
 
 #[derive(Serialize)]
 struct Measured {
     schema: &'static str,
-    model: String,
-    device: String,
-    instructions: String,
-    threads: usize,
-    /// Height and width.
-    image: [u32; 2],
+    #[serde(flatten)]
+    setup: Setup,
     phrase: String,
     pieces: usize,
-    repeats: usize,
-    /// Seconds to open the weights once.
-    open_seconds: f64,
     stages: Vec<Stage>,
     /// By the model, for this answer.
     counted_flops: u64,
@@ -41,16 +31,6 @@ struct Measured {
     gflops_per_second: f64,
     /// How many times faster than reading everything.
     speedup: f64,
-    peak_bytes: Option<u64>,
-}
-
-/// Times of one stage, in milliseconds.
-#[derive(Serialize)]
-struct Stage {
-    name: &'static str,
-    median: f64,
-    /// A quarter of the runs is faster, a quarter slower.
-    quartiles: [f64; 2],
 }
 
 #[derive(Serialize)]
@@ -63,10 +43,7 @@ struct LevelLine {
     milliseconds: f64,
 }
 
-pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
-    if flags.repeats == 0 {
-        bail!("--repeats is 0, expected at least 1");
-    }
+pub(super) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let (grounder, config) = open(flags)?;
     let open_seconds = start.elapsed().as_secs_f64();
@@ -104,7 +81,6 @@ pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         })?;
     }
     let stages = times.stages();
-    let median_of = |name: &str| stages.iter().find(|stage| stage.name == name).map_or(f64::NAN, |stage| stage.median);
     let medians: Vec<f64> = levels.into_iter().map(|times| quartiles(times)[1]).collect();
     let before = std::iter::once(0.0).chain(medians.iter().copied());
     let levels: Vec<LevelLine> = answer
@@ -123,23 +99,16 @@ pub(crate) fn run(flags: &Bench, format: Format) -> anyhow::Result<Outcome> {
         .collect();
     let measured = Measured {
         schema: "groundling.bench/1",
-        model: grounder.identity().name.clone(),
-        device: flags.model.device.to_string(),
-        instructions: format!("{:?}", Isa::detect()).to_lowercase(),
-        threads: rayon::current_num_threads(),
-        image: [image.height(), image.width()],
+        setup: Setup::new(flags, grounder.identity(), &image, open_seconds),
         pieces: grounder.pieces(&phrase).ids.len(),
         phrase: flags.phrase.clone(),
-        repeats: flags.repeats,
-        open_seconds,
         counted_flops: answer.flops,
         dense_flops: answer.dense_flops,
         analytic_flops: analytic_flops(&config, grounder.pieces(&phrase).ids.len(), &answer.explain.levels),
         levels,
-        gflops_per_second: answer.flops as f64 / 1e6 / median_of("answer"),
-        speedup: median_of("answer, all read") / median_of("answer"),
+        gflops_per_second: answer.flops as f64 / 1e6 / median_of(&stages, "answer"),
+        speedup: median_of(&stages, "answer, all read") / median_of(&stages, "answer"),
         stages,
-        peak_bytes: memory::peak_bytes(),
     };
     output::result(format, &measured, || text(&measured))?;
     let agrees = measured.analytic_flops.is_none_or(|flops| flops == measured.counted_flops);
@@ -180,31 +149,6 @@ fn analytic_flops(config: &Value, pieces: usize, levels: &[Level]) -> Option<u64
     Some(flops)
 }
 
-/// The file and its pixels.
-fn picture(flags: &Bench) -> anyhow::Result<(Vec<u8>, RgbImage)> {
-    let file = match &flags.image {
-        Some(path) => std::fs::read(path).with_context(|| path.display().to_string())?,
-        None => {
-            let &[height, width] = flags.size.as_slice() else { bail!("--size takes height and width") };
-            let limits = ImageLimits::default();
-            if height == 0 || width == 0 || height > limits.max_height || width > limits.max_width {
-                bail!("--size is {height} {width}, expected 1 to {} and {}", limits.max_height, limits.max_width);
-            }
-            let mut random = Rng::new(0);
-            // Squares of colours: a JPEG as large as that of a photograph.
-            let mut colours = vec![[0u8; 3]; 4096];
-            colours.iter_mut().flatten().for_each(|value| *value = (random.unit() * 255.0) as u8);
-            let place = |x: u32, y: u32| (x / 7 + 61 * (y / 7)) as usize % colours.len();
-            let image = RgbImage::from_fn(width, height, |x, y| image::Rgb(colours[place(x, y)]));
-            let mut bytes = Cursor::new(Vec::new());
-            image.write_to(&mut bytes, image::ImageFormat::Jpeg)?;
-            bytes.into_inner()
-        }
-    };
-    let image = decode_bytes(&file, ImageLimits::default(), ExifOrientation::Ignore)?;
-    Ok((file, image))
-}
-
 /// The options asked for; with `--keep`, those that read as many patches as that.
 fn chosen(flags: &Bench, session: &Session, phrase: &Phrase) -> anyhow::Result<Options> {
     let options = flags.how.options(false);
@@ -223,50 +167,10 @@ fn chosen(flags: &Bench, session: &Session, phrase: &Phrase) -> anyhow::Result<O
     Ok(Options { threshold: high, ..options })
 }
 
-/// Times by stage, in the order of their first measurement.
-#[derive(Default)]
-struct Times(Vec<(&'static str, Vec<f64>)>);
-
-impl Times {
-    fn measure<T, E>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let start = Instant::now();
-        let result = std::hint::black_box(work())?;
-        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, times)) => times.push(milliseconds),
-            None => self.0.push((name, vec![milliseconds])),
-        }
-        Ok(result)
-    }
-
-    fn stages(&self) -> Vec<Stage> {
-        let stage = |(name, times): &(&'static str, Vec<f64>)| {
-            let [low, median, high] = quartiles(times.clone());
-            Stage { name, median, quartiles: [low, high] }
-        };
-        self.0.iter().map(stage).collect()
-    }
-}
-
-/// A quarter, half and three quarters of the way through.
-fn quartiles(mut times: Vec<f64>) -> [f64; 3] {
-    times.sort_by(f64::total_cmp);
-    let last = times.len().saturating_sub(1);
-    [1, 2, 3].map(|quarter| times.get((last * quarter + 2) / 4).copied().unwrap_or(f64::NAN))
-}
-
 fn text(measured: &Measured) -> String {
-    let Measured { model, device, instructions, threads, image, pieces, repeats, .. } = measured;
-    let mut lines = vec![
-        format!(
-            "{model}, device {device}, {instructions}, {threads} threads; {}x{} pixels, {pieces} pieces, median of {repeats}",
-            image[1], image[0]
-        ),
-        format!("{:18} {:>9}  quartiles, ms", "stage", "ms"),
-    ];
-    for Stage { name, median, quartiles: [low, high] } in &measured.stages {
-        lines.push(format!("{name:18} {median:9.2}  {low:.2} to {high:.2}"));
-    }
+    let heading = format!("{}, {} pieces", measured.setup.heading(), measured.pieces);
+    let mut lines = vec![heading, Stage::heading()];
+    lines.extend(measured.stages.iter().map(Stage::line));
     for LevelLine { level, kept, valid, flops, milliseconds } in &measured.levels {
         let gflops = *flops as f64 / 1e9;
         lines.push(format!("  level {level:<10} {milliseconds:9.2}  {kept} of {valid} patches, {gflops:.3} GFLOPs"));
@@ -285,9 +189,6 @@ fn text(measured: &Measured) -> String {
             .push(format!("WRONG: the formula gives {flops} operations, the model counted {}", measured.counted_flops)),
         None => {}
     }
-    let memory = measured
-        .peak_bytes
-        .map_or("unknown".to_owned(), |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)));
-    lines.push(format!("opened in {:.0} ms; peak memory {memory}", measured.open_seconds * 1e3));
+    lines.push(measured.setup.last_line());
     lines.join("\n")
 }

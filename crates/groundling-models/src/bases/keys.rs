@@ -5,6 +5,7 @@ use groundling_nn::checkpoint::{Rule, absent, ignore, rename, within};
 use groundling_nn::resnet::BACKBONE_KEYS;
 use groundling_nn::transformer::KEYS as PACKED;
 
+use crate::backbone::BackboneConfig;
 use crate::contract::Layout;
 
 /// Names of the visual branch of TransVG and VLTVG as DETR has them; packed attention is left to the table that this one is in.
@@ -47,8 +48,28 @@ const BERT_KEYS: &[Rule] = &[
     within("text.", KEYS_WITHOUT_POOLER),
 ];
 
+/// What can be made of, or started from, published weights with this backbone: all that there is for a ResNet, for others what training
+/// starts from. `official` are the authors' of the system.
+pub(crate) fn visual_layouts(official: Layout, backbone: &BackboneConfig) -> Vec<Layout> {
+    let published = [official, detr_layout()].into_iter().filter(|_| matches!(backbone, BackboneConfig::ResNet(_)));
+    published.chain([bert_layout(), imagenet_layout(backbone)]).collect()
+}
+
+/// What training starts from: a classifier's backbone.
+fn imagenet_layout(backbone: &BackboneConfig) -> Layout {
+    const WHY: &str = "a classifier has nothing behind its backbone";
+    let rules = [
+        absent(r"^(text|fusion|decoder|bbox|text_proj|visu_proj)\.", WHY),
+        absent(r"^visual\.(input_proj|encoder)\.", WHY),
+        rename(r"^", "visual.backbone."),
+        within("visual.backbone.", backbone.classifier_keys()),
+    ];
+    let about = "classifiers of ImageNet, for the backbone: what training starts from";
+    Layout::new("imagenet", about, backbone.classifier_marker(), &rules)
+}
+
 /// What training starts from: DETR's visual branch.
-pub(crate) fn detr_layout() -> Layout {
+fn detr_layout() -> Layout {
     Layout::new("detr", "DETR's, for the visual branch: what training starts from", "transformer.", DETR_KEYS)
 }
 

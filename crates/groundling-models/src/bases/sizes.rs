@@ -1,8 +1,8 @@
 //! Checks of sizes.
 
 use groundling_nn::bert::BertConfig;
-use groundling_nn::resnet::ResNetConfig;
 
+use crate::backbone::BackboneConfig;
 use crate::contract::ConfigError;
 
 /// Beyond this, products of sizes would not fit their type.
@@ -64,34 +64,16 @@ pub(crate) fn check_bert(bert: &BertConfig, max_text: usize) -> Result<(), Confi
 }
 
 /// # Errors
-/// If a ResNet of these sizes cannot be, or pictures of this side are no whole number of cells.
-pub(crate) fn check_backbone(backbone: &ResNetConfig, image_size: usize) -> Result<(), ConfigError> {
-    check_numbers(&[("backbone.width", backbone.width, 1)])?;
-    let bad = |field, found: String, expected: String| Err(ConfigError { field, found, expected });
-    if backbone.layers.iter().any(|&layers| !(1..=1000).contains(&layers)) {
-        return bad("backbone.layers", format!("{:?}", backbone.layers), "1 to 1000 each".to_owned());
-    }
-    if backbone.classes.is_some() {
-        return bad("backbone.classes", format!("{:?}", backbone.classes), "none: the maps are used".to_owned());
-    }
-    if !(backbone.epsilon > 0.0 && backbone.epsilon < 1.0) {
-        return bad("backbone.epsilon", backbone.epsilon.to_string(), "between 0 and 1".to_owned());
-    }
-    if backbone.dilate_last && backbone.block != groundling_nn::resnet::BlockKind::Bottleneck {
-        return bad("backbone.dilate_last", "true".to_owned(), "false: only bottlenecks are dilated".to_owned());
-    }
-    let stride = stride(backbone);
+/// If a backbone of these sizes cannot be, or pictures of this side are no whole number of cells of its last map or too small for it.
+pub(crate) fn check_backbone(backbone: &BackboneConfig, image_size: usize) -> Result<(), ConfigError> {
+    backbone.check()?;
+    let bad = |expected| Err(ConfigError { field: "image_size", found: image_size.to_string(), expected });
+    let [.., stride] = backbone.strides();
     if !image_size.is_multiple_of(stride) {
-        return bad(
-            "image_size",
-            image_size.to_string(),
-            format!("a multiple of {stride}, the stride of the backbone"),
-        );
+        return bad(format!("a multiple of {stride}, the stride of the backbone"));
     }
-    Ok(())
-}
-
-/// Pixels a side of a cell of the last map.
-pub(crate) fn stride(backbone: &ResNetConfig) -> usize {
-    if backbone.dilate_last { 16 } else { 32 }
+    match backbone.fits([image_size; 2]) {
+        Ok(()) => Ok(()),
+        Err(error) => bad(format!("at least {}, which the backbone reduces to something", error.least)),
+    }
 }

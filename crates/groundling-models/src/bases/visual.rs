@@ -1,4 +1,4 @@
-//! The visual branch of TransVG and VLTVG: a ResNet and DETR's encoder.
+//! The visual branch of TransVG and VLTVG: a backbone and DETR's encoder.
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
@@ -6,16 +6,17 @@ use groundling_kernels::Activation;
 use groundling_nn::attention::AttentionBias;
 use groundling_nn::layers::{Convolution, ConvolutionConfig, PrepareInference};
 use groundling_nn::position::SinePosition2d;
-use groundling_nn::resnet::{ResNet, ResNetConfig};
 use groundling_nn::transformer::{Encoder, NormOrder, Tokens, TransformerConfig};
 
 use super::{Cells, Look, xavier};
+use crate::backbone::{Backbone, BackboneConfig};
+use crate::contract::ConfigError;
 
 /// Sizes of a [`DetrVisual`].
 #[derive(Debug, Clone, Copy)]
 pub struct DetrVisualConfig<'a> {
     /// The backbone.
-    pub backbone: &'a ResNetConfig,
+    pub backbone: &'a BackboneConfig,
     /// Width `D` of a token, a multiple of 4.
     pub dim: usize,
     /// Attention heads.
@@ -45,7 +46,7 @@ pub(crate) fn transformer(dim: usize, heads: usize, mlp_hidden: usize, dropout: 
 #[derive(Module, Debug)]
 pub struct DetrVisual {
     /// Picture to map.
-    pub backbone: ResNet,
+    pub backbone: Backbone,
     /// Channels of the map to the width of a token.
     pub input_proj: Convolution,
     /// Over the tokens.
@@ -66,27 +67,32 @@ pub struct Seen {
 impl DetrVisual {
     /// The module with random weights.
     ///
+    /// # Errors
+    /// As [`BackboneConfig::init`].
+    ///
     /// # Panics
-    /// If the heads do not divide the width.
-    pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Self {
+    /// If the heads do not divide the width, and as [`BackboneConfig::init`].
+    pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Result<Self, ConfigError> {
         let DetrVisualConfig { backbone, dim, heads, mlp_hidden, layers, dropout } = *config;
         let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels()[3], dim, 1) };
-        Self {
-            backbone: backbone.init(device),
+        Ok(Self {
+            backbone: backbone.init(device)?,
             input_proj: point.init(device),
             encoder: xavier(transformer(dim, heads, mlp_hidden, dropout).encoder(layers, device)),
-        }
+        })
     }
 
     /// # Shapes
     /// - `canvases` `[B, 3, H, W]`
     pub(crate) fn forward<O: Look>(&self, canvases: Tensor<4>, cells: &Cells, look: &mut O) -> Seen {
         let device = canvases.device();
-        let maps = self.backbone.forward(canvases);
-        for (index, map) in [&maps.c2, &maps.c3, &maps.c4, &maps.c5].into_iter().enumerate() {
-            look.see("resnet.layer{}", index + 1, || map.clone());
+        let maps = self.backbone.forward(canvases).expect("the side of canvases was checked with the configuration");
+        let stages = if matches!(self.backbone, Backbone::ResNet(_)) { "resnet.layer{}" } else { "backbone.stage{}" };
+        for (index, map) in maps.iter().enumerate() {
+            look.see(stages, index + 1, || map.clone());
         }
-        let map = self.input_proj.forward(maps.c5);
+        let [.., last] = maps;
+        let map = self.input_proj.forward(last);
         look.see("input_proj", 0, || map.clone());
         let [b, d, h, w] = map.dims();
         assert_eq!([h, w], [cells.side; 2], "the map of a square canvas");

@@ -5,7 +5,8 @@ use groundling_nn::macs;
 use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops, stride};
+use crate::backbone::BackboneConfig;
+use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a TransVG; `config.json` beside its weights.
@@ -13,7 +14,7 @@ use crate::contract::ConfigError;
 #[serde(deny_unknown_fields)]
 pub struct TransVgConfig {
     /// The image backbone.
-    pub backbone: ResNetConfig,
+    pub backbone: BackboneConfig,
     /// The phrase encoder.
     pub bert: BertConfig,
     /// Side of the canvas in pixels, a multiple of the backbone's stride.
@@ -40,7 +41,7 @@ impl TransVgConfig {
     /// TransVG with a ResNet-50: phrases of 20 pieces, or of 40 where the data are RefCOCOg.
     pub fn r50() -> Self {
         Self {
-            backbone: ResNetConfig::r50().with_frozen(2),
+            backbone: BackboneConfig::ResNet(ResNetConfig::r50().with_frozen(2)),
             bert: BertConfig::base_uncased(),
             image_size: 640,
             max_text: 20,
@@ -56,13 +57,13 @@ impl TransVgConfig {
 
     /// TransVG with a ResNet-101.
     pub fn r101() -> Self {
-        Self { backbone: ResNetConfig::r101().with_frozen(2), ..Self::r50() }
+        Self { backbone: BackboneConfig::ResNet(ResNetConfig::r101().with_frozen(2)), ..Self::r50() }
     }
 
     /// For tests and experiments: 8 by 8 visual tokens, all of it trained.
     pub fn tiny() -> Self {
         Self {
-            backbone: ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true),
+            backbone: BackboneConfig::ResNet(ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true)),
             bert: BertConfig::tiny(),
             image_size: 128,
             max_text: 24,
@@ -87,7 +88,7 @@ impl TransVgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.image_size / stride(&self.backbone)
+        self.backbone.grid(self.image_size)
     }
 
     /// Checks that the numbers go together.
@@ -143,6 +144,7 @@ mod tests {
             change(&mut config.bert);
             config
         };
+        let resnet = |sizes| TransVgConfig { backbone: BackboneConfig::ResNet(sizes), ..tiny() };
         for (config, field) in [
             (TransVgConfig { heads: 5, ..tiny() }, "heads"),
             (TransVgConfig { dim: 6, heads: 1, ..tiny() }, "dim"),
@@ -155,7 +157,7 @@ mod tests {
             (bert(|bert| bert.heads = 3), "bert.heads"),
             (bert(|bert| bert.pooler = true), "bert.pooler"),
             (bert(|bert| bert.dropout = -0.1), "bert.dropout"),
-            (TransVgConfig { backbone: ResNetConfig::tiny().with_classes(Some(3)), ..tiny() }, "backbone.classes"),
+            (resnet(ResNetConfig::tiny().with_classes(Some(3))), "backbone.res_net"),
         ] {
             assert_eq!(config.check().unwrap_err().field, field);
         }

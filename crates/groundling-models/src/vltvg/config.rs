@@ -5,7 +5,8 @@ use groundling_nn::macs;
 use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops, stride};
+use crate::backbone::BackboneConfig;
+use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a VLTVG; `config.json` beside its weights.
@@ -13,7 +14,7 @@ use crate::contract::ConfigError;
 #[serde(deny_unknown_fields)]
 pub struct VltvgConfig {
     /// The image backbone.
-    pub backbone: ResNetConfig,
+    pub backbone: BackboneConfig,
     /// The phrase encoder.
     pub bert: BertConfig,
     /// Of how many of its last layers the mean is read.
@@ -43,7 +44,7 @@ impl VltvgConfig {
     /// VLTVG with a ResNet-50.
     pub fn r50() -> Self {
         Self {
-            backbone: ResNetConfig::r50().with_frozen(2),
+            backbone: BackboneConfig::ResNet(ResNetConfig::r50().with_frozen(2)),
             bert: BertConfig::base_uncased(),
             bert_output_layers: 4,
             image_size: 640,
@@ -60,13 +61,13 @@ impl VltvgConfig {
 
     /// VLTVG with a ResNet-101.
     pub fn r101() -> Self {
-        Self { backbone: ResNetConfig::r101().with_frozen(2), ..Self::r50() }
+        Self { backbone: BackboneConfig::ResNet(ResNetConfig::r101().with_frozen(2)), ..Self::r50() }
     }
 
     /// For tests and experiments: 8 by 8 visual tokens, all of it trained.
     pub fn tiny() -> Self {
         Self {
-            backbone: ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true),
+            backbone: BackboneConfig::ResNet(ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true)),
             bert: BertConfig::tiny(),
             bert_output_layers: 2,
             image_size: 128,
@@ -92,7 +93,7 @@ impl VltvgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.image_size / stride(&self.backbone)
+        self.backbone.grid(self.image_size)
     }
 
     /// Checks that the numbers go together.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, activation};
 use groundling_core::ContentRect;
+use groundling_models::backbone::BackboneConfig;
 use groundling_models::bases::{Attention, Look};
 use groundling_models::contract::{Batch, SampleTruth, System};
 use groundling_nn::bert::BertConfig;
@@ -124,7 +125,8 @@ impl Names {
     }
 
     /// Bottlenecks only.
-    pub(super) fn resnet(&mut self, prefix: &str, config: &ResNetConfig) {
+    pub(super) fn resnet(&mut self, prefix: &str, config: &BackboneConfig) {
+        let BackboneConfig::ResNet(config) = config else { panic!("only ResNets are published") };
         self.one(format!("{prefix}.conv1.weight"), &[config.width, 3, 7, 7]);
         self.norm(&format!("{prefix}.bn1"), config.width);
         let mut inputs = config.width;

@@ -1,6 +1,7 @@
 //! TransVG: the whole network with its gradients, and the names of its checkpoints.
 
 use burn::tensor::{Device, Tensor};
+use groundling_models::backbone::BackboneConfig;
 use groundling_models::contract::{GroundOptions, System, Trainable};
 use groundling_models::transvg::{Criterion, OFFICIAL_KEYS, TransVg, TransVgConfig};
 use groundling_nn::checkpoint::{Checkpoint, load_into};
@@ -31,7 +32,7 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn ours(&self) -> TransVgConfig {
         TransVgConfig {
-            backbone: self.backbone.config(),
+            backbone: BackboneConfig::ResNet(self.backbone.config()),
             bert: self.bert.config(),
             image_size: self.image_size,
             max_text: self.text_len,

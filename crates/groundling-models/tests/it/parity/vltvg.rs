@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
+use groundling_models::backbone::BackboneConfig;
 use groundling_models::bases::{Cells, Seen};
 use groundling_models::contract::{GroundOptions, System, Trainable};
 use groundling_models::vltvg::{
@@ -46,7 +47,7 @@ impl Config {
     /// Padding is hidden where the case says that there is any.
     pub(super) fn ours(&self, case: &Case) -> VltvgConfig {
         VltvgConfig {
-            backbone: self.backbone.config(),
+            backbone: BackboneConfig::ResNet(self.backbone.config()),
             bert: self.bert.config(),
             bert_output_layers: self.bert_output_layers,
             image_size: self.image_size,

@@ -72,7 +72,7 @@ pub enum PolygonError {
         found: usize,
     },
     /// A coordinate that is not finite or absurdly far away.
-    #[error("polygon coordinate {index} is {found}, expected a finite number within ±{limit}", limit = MAX_COORDINATE)]
+    #[error("polygon coordinate {index} is {found:?}, expected a finite number within ±{limit}", limit = MAX_COORDINATE)]
     Coordinate {
         /// Which number of the list.
         index: usize,

@@ -47,6 +47,16 @@ const BERT_KEYS: &[Rule] = &[
     within("text.", KEYS_WITHOUT_POOLER),
 ];
 
+/// Names of our own Focus-DETR, for the backbone of TransVG and VLTVG.
+const FOCUS_DETR_KEYS: &[Rule] = &[
+    absent(r"^(text|fusion|decoder|bbox|text_proj|visu_proj)\.", "a detector has no phrases"),
+    absent(r"^visual\.(input_proj|encoder)\.", "this detector's neck and encoder are of another kind"),
+    ignore(r"^(neck|encoder|decoder|selector|proposals)\.", "what the detector does with its maps"),
+    ignore(r"^(class_heads|box_heads)\.", "heads for object detection"),
+    ignore(r"^(level_embedding|query_content|label_embedding)$", "what the detector does with its maps"),
+    rename(r"^backbone\.", "visual.backbone."),
+];
+
 /// What training starts from: DETR's visual branch.
 pub(crate) fn detr_layout() -> Layout {
     Layout::new("detr", "DETR's, for the visual branch: what training starts from", "transformer.", DETR_KEYS)
@@ -55,4 +65,10 @@ pub(crate) fn detr_layout() -> Layout {
 /// What training starts from: BERT's phrase encoder.
 pub(crate) fn bert_layout() -> Layout {
     Layout::new("bert", "BERT's, for the phrase encoder: what training starts from", "bert.", BERT_KEYS)
+}
+
+/// What training starts from: the backbone of a Focus-DETR that this program trained.
+pub(crate) fn focus_detr_layout() -> Layout {
+    let about = "a Focus-DETR's of this program, for the backbone: what training starts from";
+    Layout::new("focus-detr", about, "neck.levels.", FOCUS_DETR_KEYS)
 }

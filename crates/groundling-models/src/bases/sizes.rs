@@ -2,6 +2,7 @@
 
 use groundling_nn::bert::BertConfig;
 use groundling_nn::resnet::ResNetConfig;
+use groundling_nn::swin::SwinConfig;
 
 use crate::contract::ConfigError;
 
@@ -64,8 +65,8 @@ pub(crate) fn check_bert(bert: &BertConfig, max_text: usize) -> Result<(), Confi
 }
 
 /// # Errors
-/// If a ResNet of these sizes cannot be, or pictures of this side are no whole number of cells.
-pub(crate) fn check_backbone(backbone: &ResNetConfig, image_size: usize) -> Result<(), ConfigError> {
+/// If a ResNet of these sizes cannot be.
+pub(super) fn check_resnet(backbone: &ResNetConfig) -> Result<(), ConfigError> {
     check_numbers(&[("backbone.width", backbone.width, 1)])?;
     let bad = |field, found: String, expected: String| Err(ConfigError { field, found, expected });
     if backbone.layers.iter().any(|&layers| !(1..=1000).contains(&layers)) {
@@ -80,18 +81,33 @@ pub(crate) fn check_backbone(backbone: &ResNetConfig, image_size: usize) -> Resu
     if backbone.dilate_last && backbone.block != groundling_nn::resnet::BlockKind::Bottleneck {
         return bad("backbone.dilate_last", "true".to_owned(), "false: only bottlenecks are dilated".to_owned());
     }
-    let stride = stride(backbone);
-    if !image_size.is_multiple_of(stride) {
-        return bad(
-            "image_size",
-            image_size.to_string(),
-            format!("a multiple of {stride}, the stride of the backbone"),
-        );
-    }
     Ok(())
 }
 
-/// Pixels a side of a cell of the last map.
-pub(crate) fn stride(backbone: &ResNetConfig) -> usize {
-    if backbone.dilate_last { 16 } else { 32 }
+/// # Errors
+/// If a Swin of these sizes cannot be, or does not read pictures of three channels in patches of 4 pixels.
+pub(crate) fn check_swin(backbone: &SwinConfig) -> Result<(), ConfigError> {
+    check_numbers(&[("backbone.embed_dim", backbone.embed_dim, 1), ("backbone.window", backbone.window, 1)])?;
+    let bad = |field, found: String, expected: String| Err(ConfigError { field, found, expected });
+    if backbone.patch != 4 || backbone.in_channels != 3 {
+        let found = format!("{} and {}", backbone.patch, backbone.in_channels);
+        return bad("backbone.patch", found, "patches of 4 pixels of 3 channels".to_owned());
+    }
+    if backbone.depths.iter().any(|&depth| !(1..=1000).contains(&depth)) {
+        return bad("backbone.depths", format!("{:?}", backbone.depths), "1 to 1000 each".to_owned());
+    }
+    let heads = backbone.heads.iter().zip(backbone.channels());
+    if heads.into_iter().any(|(&heads, channels)| heads == 0 || !channels.is_multiple_of(heads)) {
+        let expected = format!("divisors of {:?}", backbone.channels());
+        return bad("backbone.heads", format!("{:?}", backbone.heads), expected);
+    }
+    for (field, share) in [("backbone.drop_path", backbone.drop_path), ("backbone.epsilon", backbone.epsilon)] {
+        if !(0.0..1.0).contains(&share) {
+            return bad(field, share.to_string(), "at least 0 and below 1".to_owned());
+        }
+    }
+    if !(backbone.mlp_ratio > 0.0 && backbone.mlp_ratio <= 64.0) {
+        return bad("backbone.mlp_ratio", backbone.mlp_ratio.to_string(), "above 0, at most 64".to_owned());
+    }
+    Ok(())
 }

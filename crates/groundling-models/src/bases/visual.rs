@@ -1,4 +1,4 @@
-//! The visual branch of TransVG and VLTVG: a ResNet and DETR's encoder.
+//! The visual branch of TransVG and VLTVG: a backbone and DETR's encoder.
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
@@ -6,16 +6,16 @@ use groundling_kernels::Activation;
 use groundling_nn::attention::AttentionBias;
 use groundling_nn::layers::{Convolution, ConvolutionConfig, PrepareInference};
 use groundling_nn::position::SinePosition2d;
-use groundling_nn::resnet::{ResNet, ResNetConfig};
 use groundling_nn::transformer::{Encoder, NormOrder, Tokens, TransformerConfig};
 
+use super::backbone::{Backbone, BackboneConfig};
 use super::{Cells, Look, xavier};
 
 /// Sizes of a [`DetrVisual`].
 #[derive(Debug, Clone, Copy)]
 pub struct DetrVisualConfig<'a> {
     /// The backbone.
-    pub backbone: &'a ResNetConfig,
+    pub backbone: &'a BackboneConfig,
     /// Width `D` of a token, a multiple of 4.
     pub dim: usize,
     /// Attention heads.
@@ -24,6 +24,8 @@ pub struct DetrVisualConfig<'a> {
     pub mlp_hidden: usize,
     /// Encoder layers.
     pub layers: usize,
+    /// Whether tokens hold their places themselves, rather than queries and keys alone.
+    pub placed: bool,
     /// Share of values that training sets to 0.
     pub dropout: f64,
 }
@@ -45,11 +47,12 @@ pub(crate) fn transformer(dim: usize, heads: usize, mlp_hidden: usize, dropout: 
 #[derive(Module, Debug)]
 pub struct DetrVisual {
     /// Picture to map.
-    pub backbone: ResNet,
+    pub backbone: Backbone,
     /// Channels of the map to the width of a token.
     pub input_proj: Convolution,
     /// Over the tokens.
     pub encoder: Encoder,
+    placed: bool,
 }
 
 /// The visual tokens of a batch.
@@ -69,12 +72,13 @@ impl DetrVisual {
     /// # Panics
     /// If the heads do not divide the width.
     pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Self {
-        let DetrVisualConfig { backbone, dim, heads, mlp_hidden, layers, dropout } = *config;
-        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels()[3], dim, 1) };
+        let DetrVisualConfig { backbone, dim, heads, mlp_hidden, layers, placed, dropout } = *config;
+        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels(), dim, 1) };
         Self {
             backbone: backbone.init(device),
             input_proj: point.init(device),
             encoder: xavier(transformer(dim, heads, mlp_hidden, dropout).encoder(layers, device)),
+            placed,
         }
     }
 
@@ -82,11 +86,7 @@ impl DetrVisual {
     /// - `canvases` `[B, 3, H, W]`
     pub(crate) fn forward<O: Look>(&self, canvases: Tensor<4>, cells: &Cells, look: &mut O) -> Seen {
         let device = canvases.device();
-        let maps = self.backbone.forward(canvases);
-        for (index, map) in [&maps.c2, &maps.c3, &maps.c4, &maps.c5].into_iter().enumerate() {
-            look.see("resnet.layer{}", index + 1, || map.clone());
-        }
-        let map = self.input_proj.forward(maps.c5);
+        let map = self.input_proj.forward(self.backbone.forward(canvases, look));
         look.see("input_proj", 0, || map.clone());
         let [b, d, h, w] = map.dims();
         assert_eq!([h, w], [cells.side; 2], "the map of a square canvas");
@@ -100,6 +100,9 @@ impl DetrVisual {
         let padding = cells.flat(&device);
         let bias = padding.clone().map_or(AttentionBias::none(), AttentionBias::padding);
         let mut tokens = map.reshape([b, d, h * w]).swap_dims(1, 2);
+        if self.placed {
+            tokens = tokens + position.clone();
+        }
         for (index, layer) in self.encoder.layers.iter().enumerate() {
             tokens = layer.forward(Tokens::new(tokens).at(position.clone()).masked(bias.clone()));
             look.see("detr_encoder.{}", index, || tokens.clone());

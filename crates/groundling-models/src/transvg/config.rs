@@ -5,7 +5,7 @@ use groundling_nn::macs;
 use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops, stride};
+use crate::bases::{BackboneConfig, check_bert, check_numbers, check_transformer, flops};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a TransVG; `config.json` beside its weights.
@@ -13,13 +13,16 @@ use crate::contract::ConfigError;
 #[serde(deny_unknown_fields)]
 pub struct TransVgConfig {
     /// The image backbone.
-    pub backbone: ResNetConfig,
+    pub backbone: BackboneConfig,
     /// The phrase encoder.
     pub bert: BertConfig,
     /// Side of the canvas in pixels, a multiple of the backbone's stride.
     pub image_size: usize,
     /// Most word pieces of a phrase, special ones included. Places of visual tokens depend on it.
     pub max_text: usize,
+    /// Whether visual tokens hold their places themselves, rather than queries and keys alone as in published models.
+    #[serde(default)]
+    pub placed: bool,
     /// Width `D` of a token.
     pub dim: usize,
     /// Attention heads `G`.
@@ -40,10 +43,11 @@ impl TransVgConfig {
     /// TransVG with a ResNet-50: phrases of 20 pieces, or of 40 where the data are RefCOCOg.
     pub fn r50() -> Self {
         Self {
-            backbone: ResNetConfig::r50().with_frozen(2),
+            backbone: BackboneConfig::ResNet(ResNetConfig::r50().with_frozen(2)),
             bert: BertConfig::base_uncased(),
             image_size: 640,
             max_text: 20,
+            placed: false,
             dim: 256,
             heads: 8,
             mlp_hidden: 2048,
@@ -56,13 +60,13 @@ impl TransVgConfig {
 
     /// TransVG with a ResNet-101.
     pub fn r101() -> Self {
-        Self { backbone: ResNetConfig::r101().with_frozen(2), ..Self::r50() }
+        Self { backbone: BackboneConfig::ResNet(ResNetConfig::r101().with_frozen(2)), ..Self::r50() }
     }
 
     /// For tests and experiments: 8 by 8 visual tokens, all of it trained.
     pub fn tiny() -> Self {
         Self {
-            backbone: ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true),
+            backbone: BackboneConfig::ResNet(ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true)),
             bert: BertConfig::tiny(),
             image_size: 128,
             max_text: 24,
@@ -87,7 +91,7 @@ impl TransVgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.image_size / stride(&self.backbone)
+        self.image_size / self.backbone.stride()
     }
 
     /// Checks that the numbers go together.
@@ -105,15 +109,15 @@ impl TransVgConfig {
         ])?;
         check_transformer(self.dim, self.heads, self.dropout)?;
         check_bert(&self.bert, self.max_text)?;
-        check_backbone(&self.backbone, self.image_size)
+        self.backbone.check(self.image_size)
     }
 
     /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
         let (tokens, d) = (self.grid().pow(2), self.dim);
         let picture = macs::sum([
-            self.backbone.macs([self.image_size; 2]),
-            macs::dense(tokens, self.backbone.channels()[3], d),
+            self.backbone.macs(self.image_size),
+            macs::dense(tokens, self.backbone.channels(), d),
             macs::encoder(self.encoder_layers, tokens, d, self.mlp_hidden),
             macs::dense(tokens, d, d),
         ]);
@@ -155,7 +159,13 @@ mod tests {
             (bert(|bert| bert.heads = 3), "bert.heads"),
             (bert(|bert| bert.pooler = true), "bert.pooler"),
             (bert(|bert| bert.dropout = -0.1), "bert.dropout"),
-            (TransVgConfig { backbone: ResNetConfig::tiny().with_classes(Some(3)), ..tiny() }, "backbone.classes"),
+            (
+                TransVgConfig {
+                    backbone: BackboneConfig::ResNet(ResNetConfig::tiny().with_classes(Some(3))),
+                    ..tiny()
+                },
+                "backbone.classes",
+            ),
         ] {
             assert_eq!(config.check().unwrap_err().field, field);
         }

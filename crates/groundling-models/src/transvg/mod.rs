@@ -81,6 +81,7 @@ impl TransVg {
             heads,
             mlp_hidden,
             layers: config.encoder_layers,
+            placed: config.placed,
             dropout,
         };
         let layers = config.fusion_layers;

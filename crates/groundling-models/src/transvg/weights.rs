@@ -2,7 +2,7 @@
 
 use groundling_nn::checkpoint::{Rule, rename, within};
 
-use crate::bases::{DETR_VISUAL_KEYS, FUSION_KEYS, bert_layout, detr_layout};
+use crate::bases::{DETR_VISUAL_KEYS, FUSION_KEYS, bert_layout, detr_layout, focus_detr_layout};
 use crate::contract::Layout;
 
 /// Names of the authors' checkpoints.
@@ -12,5 +12,5 @@ pub const OFFICIAL_KEYS: &[Rule] =
 /// What a model can be made of, or started from.
 pub(super) fn layouts() -> Vec<Layout> {
     let official = Layout::new("official", "checkpoints of TransVG's authors", "visumodel.", OFFICIAL_KEYS);
-    vec![official, detr_layout(), bert_layout()]
+    vec![official, detr_layout(), bert_layout(), focus_detr_layout()]
 }

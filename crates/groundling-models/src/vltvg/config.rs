@@ -5,7 +5,7 @@ use groundling_nn::macs;
 use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops, stride};
+use crate::bases::{BackboneConfig, check_bert, check_numbers, check_transformer, flops};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a VLTVG; `config.json` beside its weights.
@@ -13,7 +13,7 @@ use crate::contract::ConfigError;
 #[serde(deny_unknown_fields)]
 pub struct VltvgConfig {
     /// The image backbone.
-    pub backbone: ResNetConfig,
+    pub backbone: BackboneConfig,
     /// The phrase encoder.
     pub bert: BertConfig,
     /// Of how many of its last layers the mean is read.
@@ -22,6 +22,9 @@ pub struct VltvgConfig {
     pub image_size: usize,
     /// Most word pieces of a phrase, special ones included.
     pub max_text: usize,
+    /// Whether visual tokens hold their places themselves, rather than queries and keys alone as in published models.
+    #[serde(default)]
+    pub placed: bool,
     /// Width `D` of a token.
     pub dim: usize,
     /// Attention heads `G`.
@@ -43,11 +46,12 @@ impl VltvgConfig {
     /// VLTVG with a ResNet-50.
     pub fn r50() -> Self {
         Self {
-            backbone: ResNetConfig::r50().with_frozen(2),
+            backbone: BackboneConfig::ResNet(ResNetConfig::r50().with_frozen(2)),
             bert: BertConfig::base_uncased(),
             bert_output_layers: 4,
             image_size: 640,
             max_text: 40,
+            placed: false,
             dim: 256,
             heads: 8,
             mlp_hidden: 2048,
@@ -60,13 +64,13 @@ impl VltvgConfig {
 
     /// VLTVG with a ResNet-101.
     pub fn r101() -> Self {
-        Self { backbone: ResNetConfig::r101().with_frozen(2), ..Self::r50() }
+        Self { backbone: BackboneConfig::ResNet(ResNetConfig::r101().with_frozen(2)), ..Self::r50() }
     }
 
     /// For tests and experiments: 8 by 8 visual tokens, all of it trained.
     pub fn tiny() -> Self {
         Self {
-            backbone: ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true),
+            backbone: BackboneConfig::ResNet(ResNetConfig::tiny().with_dilate_last(true).with_train_norms(true)),
             bert: BertConfig::tiny(),
             bert_output_layers: 2,
             image_size: 128,
@@ -92,7 +96,7 @@ impl VltvgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.image_size / stride(&self.backbone)
+        self.image_size / self.backbone.stride()
     }
 
     /// Checks that the numbers go together.
@@ -115,15 +119,15 @@ impl VltvgConfig {
             let found = self.bert_output_layers.to_string();
             return Err(ConfigError { field: "bert_output_layers", found, expected });
         }
-        check_backbone(&self.backbone, self.image_size)
+        self.backbone.check(self.image_size)
     }
 
     /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
         let (s, d, f) = (self.grid().pow(2), self.dim, self.mlp_hidden);
         let picture = macs::sum([
-            self.backbone.macs([self.image_size; 2]),
-            macs::dense(s, self.backbone.channels()[3], d),
+            self.backbone.macs(self.image_size),
+            macs::dense(s, self.backbone.channels(), d),
             macs::encoder(self.encoder_layers, s, d, f),
         ]);
         let offsets = 2 * self.grid() + 1;

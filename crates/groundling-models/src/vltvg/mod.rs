@@ -123,6 +123,7 @@ impl Vltvg {
             heads,
             mlp_hidden,
             layers: config.encoder_layers,
+            placed: config.placed,
             dropout,
         };
         let decoder = DecoderConfig { dim, heads, mlp_hidden, stages: config.decoder_stages, dropout };

@@ -186,6 +186,18 @@ impl Swin {
         })
     }
 
+    /// The normalised map of stage 0..=3 alone; stages behind it are not computed.
+    ///
+    /// # Panics
+    /// If there is no such stage, or the image has other channels than the configuration.
+    pub fn map(&self, stage: usize, image: Tensor<4>) -> Tensor<4> {
+        let before = self.layers[..stage].iter().fold(self.patch_embed.forward(image), |map, layer| {
+            let after = layer.forward_blocks(map);
+            layer.downsample.as_ref().expect("every stage but the last has a step to the next").forward(after)
+        });
+        self.normed(stage, self.layers[stage].forward_blocks(before)).into_image()
+    }
+
     /// The map of stage 0..=3 after its own norm.
     ///
     /// # Panics

@@ -35,6 +35,7 @@ impl Config {
             bert: self.bert.config(),
             image_size: self.image_size,
             max_text: self.text_len,
+            placed: false,
             dim: self.dim,
             heads: self.heads,
             mlp_hidden: self.ffn,
@@ -51,7 +52,7 @@ pub(super) fn keys(config: &TransVgConfig) -> Keys {
     let (d, f) = (config.dim, config.mlp_hidden);
     let mut names = Names::default();
     names.resnet("visumodel.backbone.0.body", &config.backbone);
-    names.pair("visumodel.input_proj", &[d, config.backbone.channels()[3], 1, 1]);
+    names.pair("visumodel.input_proj", &[d, config.backbone.channels(), 1, 1]);
     names.encoder("visumodel.transformer.encoder", config.encoder_layers, d, f);
     names.bert("textmodel.bert", &config.bert);
     names.one("vl_pos_embed.weight", &[1 + config.max_text + config.grid().pow(2), d]);

@@ -51,6 +51,7 @@ impl Config {
             bert_output_layers: self.bert_output_layers,
             image_size: self.image_size,
             max_text: self.text_len,
+            placed: false,
             dim: self.dim,
             heads: self.heads,
             mlp_hidden: self.ffn,
@@ -97,7 +98,7 @@ pub(super) fn keys(config: &VltvgConfig) -> Keys {
     let (d, f) = (config.dim, config.mlp_hidden);
     let mut names = Names::default();
     names.resnet("backbone.0.body", &config.backbone);
-    names.pair("input_proj", &[d, config.backbone.channels()[3], 1, 1]);
+    names.pair("input_proj", &[d, config.backbone.channels(), 1, 1]);
     names.encoder("trans_encoder.encoder", config.encoder_layers, d, f);
     names.bert("bert", &config.bert);
     names.pair("bert_proj", &[d, config.bert.width]);

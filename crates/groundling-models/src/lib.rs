@@ -6,6 +6,7 @@
 //! | [`catalog`] | every model that can be named |
 //! | [`focus_detr`] | finds objects of known classes, spending attention on foreground |
 //! | [`scalablevit`] | names what a picture shows, and is a backbone of others |
+//! | [`backbone`] | what makes maps of a picture in several of them |
 //! | [`scanformer`] | reads a picture from coarse to fine |
 //! | [`dmmi`] | masks for nothing, one or many |
 //! | [`transvg`] | one encoder over phrase and picture, and a token that answers |
@@ -35,6 +36,7 @@
 //! `N` patches of a level or predictions.
 
 pub mod attbalance;
+pub mod backbone;
 pub mod bases;
 pub mod catalog;
 pub mod contract;

@@ -2,7 +2,6 @@
 //! look at everything.
 
 mod answer;
-mod backbone;
 mod canvas;
 pub(crate) mod flops;
 mod fusion;
@@ -14,7 +13,6 @@ mod sizes;
 mod visual;
 mod words;
 
-pub use backbone::{Backbone, BackboneConfig};
 pub use canvas::Cells;
 pub use fusion::{Fusion, FusionConfig, Masked};
 pub use look::{Attention, Blind, Look};
@@ -24,8 +22,8 @@ pub use visual::{DetrVisual, DetrVisualConfig, Seen};
 pub(crate) use answer::{TraceOf, answer};
 pub(crate) use canvas::input_spec;
 pub(crate) use init::{normal, xavier, zeros};
-pub(crate) use keys::{DETR_VISUAL_KEYS, FUSION_KEYS, bert_layout, detr_layout, focus_detr_layout};
+pub(crate) use keys::{DETR_VISUAL_KEYS, FUSION_KEYS, bert_layout, visual_layouts};
 pub(crate) use look::ScoresOf;
 pub(crate) use losses::{BoxWeights, box_losses};
-pub(crate) use sizes::{check_bert, check_numbers, check_swin, check_transformer};
+pub(crate) use sizes::{check_backbone, check_bert, check_numbers, check_transformer, last_stage};
 pub(crate) use words::{encode, phrase_ids};

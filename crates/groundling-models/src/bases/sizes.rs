@@ -1,9 +1,8 @@
 //! Checks of sizes.
 
 use groundling_nn::bert::BertConfig;
-use groundling_nn::resnet::ResNetConfig;
-use groundling_nn::swin::SwinConfig;
 
+use crate::backbone::BackboneConfig;
 use crate::contract::ConfigError;
 
 /// Beyond this, products of sizes would not fit their type.
@@ -65,49 +64,24 @@ pub(crate) fn check_bert(bert: &BertConfig, max_text: usize) -> Result<(), Confi
 }
 
 /// # Errors
-/// If a ResNet of these sizes cannot be.
-pub(super) fn check_resnet(backbone: &ResNetConfig) -> Result<(), ConfigError> {
-    check_numbers(&[("backbone.width", backbone.width, 1)])?;
-    let bad = |field, found: String, expected: String| Err(ConfigError { field, found, expected });
-    if backbone.layers.iter().any(|&layers| !(1..=1000).contains(&layers)) {
-        return bad("backbone.layers", format!("{:?}", backbone.layers), "1 to 1000 each".to_owned());
+/// If a backbone of these sizes cannot be or has no such stage, or pictures of this side are no whole number of cells of its map or too small
+/// for it.
+pub(crate) fn check_backbone(backbone: &BackboneConfig, stage: usize, image_size: usize) -> Result<(), ConfigError> {
+    backbone.check()?;
+    let bad = |expected| Err(ConfigError { field: "image_size", found: image_size.to_string(), expected });
+    let Some(&stride) = backbone.strides().get(stage) else {
+        return Err(ConfigError { field: "stage", found: stage.to_string(), expected: "0 to 3".to_owned() });
+    };
+    if !image_size.is_multiple_of(stride) {
+        return bad(format!("a multiple of {stride}, the stride of the map that is read"));
     }
-    if backbone.classes.is_some() {
-        return bad("backbone.classes", format!("{:?}", backbone.classes), "none: the maps are used".to_owned());
+    match backbone.fits([image_size; 2]) {
+        Ok(()) => Ok(()),
+        Err(error) => bad(format!("at least {}, which the backbone reduces to something", error.least)),
     }
-    if !(backbone.epsilon > 0.0 && backbone.epsilon < 1.0) {
-        return bad("backbone.epsilon", backbone.epsilon.to_string(), "between 0 and 1".to_owned());
-    }
-    if backbone.dilate_last && backbone.block != groundling_nn::resnet::BlockKind::Bottleneck {
-        return bad("backbone.dilate_last", "true".to_owned(), "false: only bottlenecks are dilated".to_owned());
-    }
-    Ok(())
 }
 
-/// # Errors
-/// If a Swin of these sizes cannot be, or does not read pictures of three channels in patches of 4 pixels.
-pub(crate) fn check_swin(backbone: &SwinConfig) -> Result<(), ConfigError> {
-    check_numbers(&[("backbone.embed_dim", backbone.embed_dim, 1), ("backbone.window", backbone.window, 1)])?;
-    let bad = |field, found: String, expected: String| Err(ConfigError { field, found, expected });
-    if backbone.patch != 4 || backbone.in_channels != 3 {
-        let found = format!("{} and {}", backbone.patch, backbone.in_channels);
-        return bad("backbone.patch", found, "patches of 4 pixels of 3 channels".to_owned());
-    }
-    if backbone.depths.iter().any(|&depth| !(1..=1000).contains(&depth)) {
-        return bad("backbone.depths", format!("{:?}", backbone.depths), "1 to 1000 each".to_owned());
-    }
-    let heads = backbone.heads.iter().zip(backbone.channels());
-    if heads.into_iter().any(|(&heads, channels)| heads == 0 || !channels.is_multiple_of(heads)) {
-        let expected = format!("divisors of {:?}", backbone.channels());
-        return bad("backbone.heads", format!("{:?}", backbone.heads), expected);
-    }
-    for (field, share) in [("backbone.drop_path", backbone.drop_path), ("backbone.epsilon", backbone.epsilon)] {
-        if !(0.0..1.0).contains(&share) {
-            return bad(field, share.to_string(), "at least 0 and below 1".to_owned());
-        }
-    }
-    if !(backbone.mlp_ratio > 0.0 && backbone.mlp_ratio <= 64.0) {
-        return bad("backbone.mlp_ratio", backbone.mlp_ratio.to_string(), "above 0, at most 64".to_owned());
-    }
-    Ok(())
+/// The stage of a backbone that published models read.
+pub(crate) fn last_stage() -> usize {
+    3
 }

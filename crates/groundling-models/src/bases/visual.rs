@@ -8,14 +8,19 @@ use groundling_nn::layers::{Convolution, ConvolutionConfig, PrepareInference};
 use groundling_nn::position::SinePosition2d;
 use groundling_nn::transformer::{Encoder, NormOrder, Tokens, TransformerConfig};
 
-use super::backbone::{Backbone, BackboneConfig};
 use super::{Cells, Look, xavier};
+use crate::backbone::{Backbone, BackboneConfig};
+use crate::contract::ConfigError;
 
 /// Sizes of a [`DetrVisual`].
 #[derive(Debug, Clone, Copy)]
 pub struct DetrVisualConfig<'a> {
     /// The backbone.
     pub backbone: &'a BackboneConfig,
+    /// Which of its maps is read, 0 to 3.
+    pub stage: usize,
+    /// Whether tokens hold their places themselves, rather than queries and keys alone.
+    pub placed: bool,
     /// Width `D` of a token, a multiple of 4.
     pub dim: usize,
     /// Attention heads.
@@ -24,8 +29,6 @@ pub struct DetrVisualConfig<'a> {
     pub mlp_hidden: usize,
     /// Encoder layers.
     pub layers: usize,
-    /// Whether tokens hold their places themselves, rather than queries and keys alone.
-    pub placed: bool,
     /// Share of values that training sets to 0.
     pub dropout: f64,
 }
@@ -52,6 +55,7 @@ pub struct DetrVisual {
     pub input_proj: Convolution,
     /// Over the tokens.
     pub encoder: Encoder,
+    stage: usize,
     placed: bool,
 }
 
@@ -69,24 +73,35 @@ pub struct Seen {
 impl DetrVisual {
     /// The module with random weights.
     ///
+    /// # Errors
+    /// As [`BackboneConfig::init`].
+    ///
     /// # Panics
-    /// If the heads do not divide the width.
-    pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Self {
-        let DetrVisualConfig { backbone, dim, heads, mlp_hidden, layers, placed, dropout } = *config;
-        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels(), dim, 1) };
-        Self {
-            backbone: backbone.init(device),
+    /// If the heads do not divide the width or there is no such stage, and as [`BackboneConfig::init`].
+    pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Result<Self, ConfigError> {
+        let DetrVisualConfig { backbone, stage, placed, dim, heads, mlp_hidden, layers, dropout } = *config;
+        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels()[stage], dim, 1) };
+        Ok(Self {
+            backbone: backbone.init(device)?,
             input_proj: point.init(device),
             encoder: xavier(transformer(dim, heads, mlp_hidden, dropout).encoder(layers, device)),
+            stage,
             placed,
-        }
+        })
     }
 
     /// # Shapes
     /// - `canvases` `[B, 3, H, W]`
     pub(crate) fn forward<O: Look>(&self, canvases: Tensor<4>, cells: &Cells, look: &mut O) -> Seen {
         let device = canvases.device();
-        let map = self.input_proj.forward(self.backbone.forward(canvases, look));
+        let maps = self.backbone.forward_to(self.stage, canvases);
+        let maps = maps.expect("the side of canvases was checked with the configuration");
+        let stages = if matches!(self.backbone, Backbone::ResNet(_)) { "resnet.layer{}" } else { "backbone.stage{}" };
+        for (index, map) in maps.iter().enumerate() {
+            look.see(stages, index + 1, || map.clone());
+        }
+        let last = maps.into_iter().next_back().expect("at least one stage is read");
+        let map = self.input_proj.forward(last);
         look.see("input_proj", 0, || map.clone());
         let [b, d, h, w] = map.dims();
         assert_eq!([h, w], [cells.side; 2], "the map of a square canvas");

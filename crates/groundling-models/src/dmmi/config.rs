@@ -7,7 +7,9 @@ use groundling_nn::swin::SwinConfig;
 use groundling_nn::transformer::{NormOrder, TransformerConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::backbone::BackboneConfig;
 use crate::contract::ConfigError;
+use crate::scalablevit::ScalableVitConfig;
 
 /// Everything that decides the shapes of a DMMI; `config.json` beside its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +83,9 @@ pub enum Backbone {
         #[serde(default = "stem")]
         width: usize,
     },
+    /// ScalableViT without head. What the phrase says about a map goes to the decoder through the norm of its stage, as in a Swin.
+    #[serde(rename = "scalable_vit")]
+    ScalableVit(ScalableVitConfig),
 }
 
 /// A BERT without pooler.
@@ -163,6 +168,7 @@ impl Backbone {
         match self {
             Self::Swin { embed_dim, .. } => [1, 2, 4, 8].map(|factor| factor * embed_dim),
             Self::Resnet { width, .. } => [1, 2, 4, 8].map(|factor| factor * width * BlockKind::Bottleneck.expansion()),
+            Self::ScalableVit(config) => config.channels(),
         }
     }
 
@@ -171,44 +177,48 @@ impl Backbone {
         let patch = match self {
             Self::Swin { patch, .. } => *patch,
             Self::Resnet { .. } => 4,
+            Self::ScalableVit(config) => return config.grids(image_size, image_size).map(|[rows, _]| rows),
         };
         let first = image_size.div_ceil(patch.max(1));
         [first, first.div_ceil(2), first.div_ceil(4), first.div_ceil(8)]
     }
 
-    /// As the shared encoder has them, if it is a Swin.
-    pub(super) fn swin(&self) -> Option<SwinConfig> {
-        let Self::Swin {
-            in_channels,
-            patch,
-            embed_dim,
-            depths,
-            heads,
-            window,
-            mlp_ratio,
-            qkv_bias,
-            patch_norm,
-            drop_path,
-            ln_eps,
-        } = self
-        else {
-            return None;
-        };
-        let swin = SwinConfig::new(*embed_dim, *depths, *heads, *window)
-            .with_in_channels(*in_channels)
-            .with_patch(*patch)
-            .with_mlp_ratio(*mlp_ratio)
-            .with_qkv_bias(*qkv_bias)
-            .with_patch_norm(*patch_norm)
-            .with_drop_path(*drop_path)
-            .with_epsilon(*ln_eps);
-        Some(swin)
+    /// As other systems have them.
+    pub(super) fn shared(&self) -> BackboneConfig {
+        match self {
+            Self::Swin {
+                in_channels,
+                patch,
+                embed_dim,
+                depths,
+                heads,
+                window,
+                mlp_ratio,
+                qkv_bias,
+                patch_norm,
+                drop_path,
+                ln_eps,
+            } => BackboneConfig::Swin(
+                SwinConfig::new(*embed_dim, *depths, *heads, *window)
+                    .with_in_channels(*in_channels)
+                    .with_patch(*patch)
+                    .with_mlp_ratio(*mlp_ratio)
+                    .with_qkv_bias(*qkv_bias)
+                    .with_patch_norm(*patch_norm)
+                    .with_drop_path(*drop_path)
+                    .with_epsilon(*ln_eps),
+            ),
+            Self::Resnet { depths, width } => BackboneConfig::ResNet(
+                ResNetConfig::new(BlockKind::Bottleneck, *depths).with_width(*width).with_train_norms(true),
+            ),
+            Self::ScalableVit(config) => BackboneConfig::ScalableVit(config.clone()),
+        }
     }
 
-    /// As the shared encoder has them, if it is a ResNet.
-    pub(super) fn resnet(&self) -> Option<ResNetConfig> {
-        let Self::Resnet { depths, width } = self else { return None };
-        Some(ResNetConfig::new(BlockKind::Bottleneck, *depths).with_width(*width).with_train_norms(true))
+    /// Whether the decoder reads the gated map of a stage. PARITY: of a ResNet alone, as released weights expect; of the others it reads the
+    /// residual, so that nothing reads the last gate.
+    pub(super) fn shows_gated(&self) -> bool {
+        matches!(self, Self::Resnet { .. })
     }
 }
 
@@ -346,6 +356,10 @@ impl DmmiConfig {
                 sizes.push(("backbone.width", *width, 1, 1 << 12));
                 (depths, &[1; 4])
             }
+            Backbone::ScalableVit(config) => {
+                self.backbone.shared().check()?;
+                (&config.depths, &config.heads)
+            }
         };
         sizes.extend(depths.map(|depth| ("backbone.depths", depth, 1, 1 << 10)));
         sizes.extend(heads.map(|heads| ("backbone.heads", heads, 1, MOST)));
@@ -356,8 +370,12 @@ impl DmmiConfig {
         {
             return bad(field, &found, &format!("{least} to {most}"));
         }
+        if let Err(error) = self.backbone.shared().fits([self.image_size; 2]) {
+            return bad("image_size", &self.image_size, &format!("at least {}, for the image encoder", error.least));
+        }
         if self.backbone.sides(self.image_size)[3] < 2 {
-            return bad("backbone.patch", &self.image_size, "so small that the last map has more than one pixel");
+            let expected = "so large that the last map has more than one pixel, for the stride of the image encoder";
+            return bad("image_size", &self.image_size, expected);
         }
         let channels = self.backbone.channels();
         if channels.iter().zip(heads).any(|(channels, heads)| !channels.is_multiple_of(*heads)) {

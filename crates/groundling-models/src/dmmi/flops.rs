@@ -1,7 +1,7 @@
 //! Counts operations: a multiply-add is two. Counted are products of matrices and convolutions of what an answer needs; not norms, softmax,
 //! biases, activations, resizing and look-ups, and nothing that only training reads.
 
-use super::config::{Backbone, DmmiConfig, region_width, span_width};
+use super::config::{DmmiConfig, region_width, span_width};
 
 impl DmmiConfig {
     /// Operations of a phrase, a picture and their answer. All are the same: phrases are filled up and pictures fill the canvas.
@@ -9,10 +9,8 @@ impl DmmiConfig {
         let sides = self.backbone.sides(self.image_size);
         let channels = self.backbone.channels();
         let fusion: u128 = (0..4).map(|stage| self.fusion_products(stage, sides[stage], channels[stage])).sum();
-        // One of the two is the encoder.
-        let swin = self.backbone.swin().map_or(0, |swin| swin.macs([self.image_size; 2]));
-        let resnet = self.backbone.resnet().map_or(0, |resnet| resnet.macs([self.image_size; 2]));
-        let encoders = [self.text.bert().macs(self.text_len), swin, resnet].map(u128::from).iter().sum::<u128>();
+        let image = self.backbone.shared().macs([self.image_size; 2]);
+        let encoders = [self.text.bert().macs(self.text_len), image].map(u128::from).iter().sum::<u128>();
         let products = encoders + fusion + self.decoder_products(sides);
         u64::try_from(2 * products).unwrap_or(u64::MAX)
     }
@@ -30,7 +28,7 @@ impl DmmiConfig {
         let windows = self.regions.iter().map(region).sum::<u128>() + self.spans.iter().map(span).sum::<u128>();
         let visual = 3 * n * c * c + l * d * c + n * l * c;
         let language = if self.spans.is_empty() { 0 } else { n * c * d + n * l * d + 2 * l * d * d };
-        let gated = stage < 3 || matches!(self.backbone, Backbone::Resnet { .. });
+        let gated = stage < 3 || self.backbone.shows_gated();
         windows + visual + language + if gated { 2 * n * c * c } else { 0 }
     }
 

@@ -79,7 +79,7 @@ impl Dmmi {
     /// If the configuration contradicts itself.
     pub fn new(config: &DmmiConfig, device: &Device) -> Result<Self, ConfigError> {
         config.check()?;
-        let (text, network) = (config.text.bert().init(device), Network::new(config, device));
+        let (text, network) = (config.text.bert().init(device), Network::new(config, device)?);
         Ok(Self { text, network, config: config.clone() })
     }
 
@@ -120,8 +120,8 @@ impl Trainable for Dmmi {
         &self.config
     }
 
-    fn layouts(_: &DmmiConfig) -> Vec<Layout> {
-        weights::layouts()
+    fn layouts(config: &DmmiConfig) -> Vec<Layout> {
+        weights::layouts(&config.backbone)
     }
 
     /// Encoders of image and phrase start from published weights where there are any.

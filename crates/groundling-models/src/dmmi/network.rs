@@ -4,14 +4,15 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use groundling_nn::layers::{Dense, PrepareInference};
 use groundling_nn::resize::{Meet, bilinear};
-use groundling_nn::resnet::ResNet;
-use groundling_nn::swin::{Swin, TokenMap};
+use groundling_nn::swin::TokenMap;
 
 use super::config::DmmiConfig;
 use super::decoder::{Decoded, Decoder};
 use super::mba::{Language, Mba, MbaConfig};
 use super::norms::dense;
 use super::observe::Observer;
+use crate::backbone::Backbone as Encoder;
+use crate::contract::ConfigError;
 
 /// The segmentation network: works on embeddings of phrases, not on ids.
 #[derive(Module, Debug)]
@@ -21,14 +22,6 @@ pub struct Network {
     decoder: Decoder,
     /// What tokens are before they are compared with the map.
     align: Dense,
-}
-
-/// An image encoder that is run stage by stage.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a model has one, and never moves it")]
-enum Encoder {
-    Swin(Swin),
-    ResNet(ResNet),
 }
 
 /// What encoder and fusion make.
@@ -53,15 +46,11 @@ pub struct Output {
 
 impl Network {
     /// With random weights, for a configuration that was checked.
-    pub(super) fn new(config: &DmmiConfig, device: &Device) -> Self {
+    pub(super) fn new(config: &DmmiConfig, device: &Device) -> Result<Self, ConfigError> {
         let channels = config.backbone.channels();
-        let backbone = match (config.backbone.swin(), config.backbone.resnet()) {
-            (Some(swin), _) => Encoder::Swin(swin.init(device)),
-            (_, Some(resnet)) => Encoder::ResNet(resnet.init(device)),
-            (None, None) => unreachable!("a backbone is one of the two"),
-        };
+        let backbone = config.backbone.shared().init(device)?;
         // PARITY: Swin's last gate has weights that nothing reads; they are kept because released weights have them.
-        let gated = |stage: usize| stage < 3 || matches!(backbone, Encoder::ResNet(_));
+        let gated = |stage: usize| stage < 3 || config.backbone.shows_gated();
         let fusion = |stage: usize| {
             let config = MbaConfig {
                 channels: channels[stage],
@@ -74,7 +63,7 @@ impl Network {
         };
         let fusion = (0..4).map(fusion).collect();
         let decoder = Decoder::new(channels, &config.transformer(), device);
-        Self { backbone, fusion, decoder, align: dense(config.text.width, config.text.width, device) }
+        Ok(Self { backbone, fusion, decoder, align: dense(config.text.width, config.text.width, device) })
     }
 
     /// The first stage alone, which reads no phrase: `[B, C, H / 4, W / 4]`.
@@ -100,7 +89,7 @@ impl Network {
             observer.enter(format!("stage{stage}."));
             let fused = fusion.forward(x.clone(), &language, observer);
             language.tokens = fused.language;
-            // Nothing reads the gated map of a Swin's last stage.
+            // Nothing reads the gated map of the last stage but the decoder behind a ResNet.
             let needed = stage < 3 || matches!(self.backbone, Encoder::ResNet(_)) || observer.watches();
             if needed {
                 x = fusion.gated(x, fused.residual.clone(), observer);
@@ -166,6 +155,7 @@ impl Network {
     }
 }
 
+/// The image encoder, stopped after each stage.
 impl Encoder {
     /// From the image (stage 0) or the gated map of the stage before.
     fn stage(&self, stage: usize, x: Tensor<4>, observer: &mut Observer<'_>) -> Tensor<4> {
@@ -178,14 +168,25 @@ impl Encoder {
                 observer.see(&format!("stage{stage}.input"), &map.tokens);
                 swin.layers[stage].forward_blocks(map).into_image()
             }
+            Self::ScalableVit(net) => {
+                let x = match stage.checked_sub(1) {
+                    Some(before) => net.stages[before].passed(TokenMap::from_image(x)).into_image(),
+                    None => x,
+                };
+                let map = net.stages[stage].patch_embed.forward(x);
+                observer.see(&format!("stage{stage}.input"), &map.tokens);
+                net.stages[stage].forward_blocks(map).into_image()
+            }
             Self::ResNet(resnet) => resnet.stage(stage, x),
         }
     }
 
-    /// What the decoder reads. PARITY: of a Swin the normalised residual alone, of a ResNet the gated sum, as released weights expect.
+    /// What the decoder reads. PARITY: of a Swin the normalised residual alone, of a ResNet the gated sum, as released weights expect; a
+    /// ScalableViT is treated as a Swin.
     fn feature(&self, stage: usize, residual: Tensor<4>, gated: Tensor<4>) -> Tensor<4> {
         match self {
             Self::Swin(swin) => swin.normed(stage, TokenMap::from_image(residual)).into_image(),
+            Self::ScalableVit(net) => net.stages[stage].normed(TokenMap::from_image(residual)).into_image(),
             Self::ResNet(_) => gated,
         }
     }
@@ -193,10 +194,7 @@ impl Encoder {
 
 impl PrepareInference for Network {
     fn prepare_inference(&mut self) {
-        match &mut self.backbone {
-            Encoder::Swin(swin) => swin.prepare_inference(),
-            Encoder::ResNet(resnet) => resnet.prepare_inference(),
-        }
+        self.backbone.prepare_inference();
         self.fusion.prepare_inference();
         self.decoder.prepare_inference();
     }

@@ -3,7 +3,9 @@
 use groundling_nn::checkpoint::{RESHAPE, Rule, absent, adapt, ignore, rename, within};
 use groundling_nn::{bert, resnet, swin, transformer};
 
+use super::config::Backbone;
 use crate::contract::Layout;
+use crate::scalablevit::CLASSIFIER_TO_DENSE_KEYS;
 
 /// Of the fusion at one stage.
 pub const MBA_KEYS: &[Rule] = &[
@@ -106,16 +108,18 @@ pub const ENCODER_KEYS: &[Rule] = &[
     rename(r"^image\.", "network.backbone."),
     within("network.backbone.", resnet::BACKBONE_KEYS),
     within("network.backbone.", swin::CLASSIFIER_KEYS),
+    within("network.backbone.", CLASSIFIER_TO_DENSE_KEYS),
     rename(r"^bert\.", "text."),
     within("text.", bert::KEYS_WITHOUT_POOLER),
     absent(r"^network\.(fusion|decoder|align)\.", "no encoder has it: starts from random numbers"),
 ];
 
-pub(super) fn layouts() -> Vec<Layout> {
+/// What a model can be made of, or started from. Nobody has published one with a ScalableViT.
+pub(super) fn layouts(backbone: &Backbone) -> Vec<Layout> {
     let whole = "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`";
-    let encoders = "an image encoder (Swin as classifiers publish it, or torchvision's ResNet) and a BERT in one file: `image` and `bert`";
-    vec![
-        Layout::new("official", whole, "model.", OFFICIAL_KEYS),
-        Layout::new("encoders", encoders, "bert.", ENCODER_KEYS),
-    ]
+    let encoders = "an image encoder (Swin or ScalableViT as classifiers publish them, or torchvision's ResNet) and a BERT in one file: \
+                    `image` and `bert`";
+    let official = Layout::new("official", whole, "model.", OFFICIAL_KEYS);
+    let published = (!matches!(backbone, Backbone::ScalableVit(_))).then_some(official);
+    published.into_iter().chain([Layout::new("encoders", encoders, "bert.", ENCODER_KEYS)]).collect()
 }

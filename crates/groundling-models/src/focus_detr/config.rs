@@ -5,8 +5,8 @@ use groundling_nn::resnet::ResNetConfig;
 use groundling_nn::swin::SwinConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::backbone::BackboneConfig;
 use crate::contract::ConfigError;
-use crate::scalablevit::ScalableVitConfig;
 
 /// Feature levels: three of the backbone, and one more of half the resolution.
 pub const LEVELS: usize = 4;
@@ -20,7 +20,7 @@ const MAX_SIDE: u32 = 16_384;
 pub struct FocusDetrConfig {
     /// How large images are made for the network.
     pub input: ImageSides,
-    /// What makes maps of the image.
+    /// What makes maps of the image; the first convolution of a ResNet is frozen.
     pub backbone: BackboneConfig,
     /// Object classes, `K`.
     pub classes: usize,
@@ -61,30 +61,6 @@ pub struct ImageSides {
 impl ImageSides {
     /// As published.
     pub const PUBLISHED: Self = Self { short: 800, longest: 1333 };
-}
-
-/// What makes maps of the image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BackboneConfig {
-    /// C3, C4 and C5 of a ResNet with frozen norms, whose first convolution is frozen as well.
-    ResNet(ResNetConfig),
-    /// Stages 1, 2 and 3 of a Swin, each through its norm.
-    Swin(SwinConfig),
-    /// Stages 1, 2 and 3 of a ScalableViT.
-    ScalableVit(ScalableVitConfig),
-}
-
-impl BackboneConfig {
-    /// Channels of the maps of stride 8, 16 and 32.
-    pub fn channels(&self) -> [usize; 3] {
-        let [_, c3, c4, c5] = match self {
-            Self::ResNet(config) => config.channels(),
-            Self::Swin(config) => config.channels(),
-            Self::ScalableVit(config) => config.channels(),
-        };
-        [c3, c4, c5]
-    }
 }
 
 /// Sine encoding of the cells.
@@ -315,26 +291,12 @@ impl FocusDetrConfig {
             }
             EncoderConfig::Sparse { .. } | EncoderConfig::Dense => {}
         }
-        match &self.backbone {
-            BackboneConfig::ScalableVit(config) => config.check(),
-            BackboneConfig::ResNet(config) if config.width == 0 || config.layers.contains(&0) => {
-                bad("backbone.res_net", format!("{config:?}"), "a width and blocks in every stage")
-            }
-            BackboneConfig::Swin(config) => {
-                let stages = config.channels().into_iter().zip(config.heads);
-                let divided =
-                    stages.clone().all(|(channels, heads)| heads > 0 && channels % heads == 0 && channels > 0);
-                if divided && config.window > 1 && config.patch > 0 && !config.depths.contains(&0) {
-                    Ok(())
-                } else {
-                    bad(
-                        "backbone.swin",
-                        format!("{config:?}"),
-                        "heads that divide the channels, a window above 1, blocks in every stage",
-                    )
-                }
-            }
-            BackboneConfig::ResNet(_) => Ok(()),
+        self.backbone.check()?;
+        // Costs and the size ranges of labels go by these.
+        let strides = self.backbone.strides();
+        if strides != [4, 8, 16, 32] {
+            return bad("backbone", format!("one of strides {strides:?}"), "[4, 8, 16, 32]");
         }
+        Ok(())
     }
 }

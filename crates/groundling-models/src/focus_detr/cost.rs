@@ -2,8 +2,8 @@
 //!
 //! Norms, activations and softmaxes are not counted; bilinear sampling counts as four for each number that is read.
 
-use super::config::{BackboneConfig, EncoderConfig, FocusDetrConfig, LEVELS};
-use super::{Backbone, FocusDetr};
+use super::FocusDetr;
+use super::config::{EncoderConfig, FocusDetrConfig, LEVELS};
 use crate::scalablevit::TooSmall;
 
 /// Multiply-accumulates of one image by part.
@@ -44,16 +44,8 @@ impl FocusDetr {
     /// If a ScalableViT cannot take an image as small as this.
     pub fn macs(&self, image: [usize; 2], keep_ratio: Option<f32>) -> Result<MacCount, TooSmall> {
         let config = self.config();
-        let backbone = match (&config.backbone, &self.backbone) {
-            (_, Backbone::ScalableVit(net)) => {
-                let count = net.macs(image[0], image[1])?;
-                count.conv_linear() + count.attention_matmul()
-            }
-            (BackboneConfig::ResNet(config), _) => config.macs(image),
-            (BackboneConfig::Swin(config), _) => config.macs(image),
-            (BackboneConfig::ScalableVit(_), _) => unreachable!("the backbone is made from its configuration"),
-        };
-        Ok(config.macs_behind(backbone, image, keep_ratio))
+        config.backbone.fits(image)?;
+        Ok(config.macs_behind(config.backbone.macs(image), image, keep_ratio))
     }
 
     /// As [`FocusDetr::macs`], had the encoder been the dense one.
@@ -106,7 +98,7 @@ impl FocusDetrConfig {
         let cells = sizes.map(|[height, width]| (height * width) as u64);
         let n: u64 = cells.iter().sum();
         let queries = (self.queries as u64).min(n);
-        let [c3, c4, c5] = self.backbone.channels().map(|channels| channels as u64);
+        let [_, c3, c4, c5] = self.backbone.channels().map(|channels| channels as u64);
         let selects = self.encoder != EncoderConfig::Dense;
         let box_head = 2 * c * c + 4 * c;
         MacCount {

@@ -1,81 +1,11 @@
-//! Maps of the image: backbone and neck.
+//! From the maps of the backbone to levels and tokens.
 
 use burn::module::Module;
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
 use burn::tensor::{Device, Tensor};
 use groundling_nn::layers::{Convolution, ConvolutionConfig, PrepareInference};
-use groundling_nn::resnet::ResNet;
-use groundling_nn::swin::Swin;
 
-use super::config::{BackboneConfig, FocusDetrConfig};
-use crate::contract::ConfigError;
-use crate::scalablevit::{ScalableVit, TooSmall};
-
-/// What makes maps of the image.
-// There is one, and burn's modules cannot be boxed.
-#[allow(clippy::large_enum_variant)]
-#[derive(Module, Debug)]
-pub enum Backbone {
-    /// With frozen norms.
-    ResNet(ResNet),
-    /// Of any size.
-    Swin(Swin),
-    /// Of any size.
-    ScalableVit(ScalableVit),
-}
-
-impl BackboneConfig {
-    /// The module with random weights; of a ResNet the first convolution is frozen.
-    ///
-    /// # Errors
-    /// If the configuration contradicts itself.
-    ///
-    /// # Panics
-    /// As the backbone's own `init`.
-    pub fn init(&self, device: &Device) -> Result<Backbone, ConfigError> {
-        Ok(match self {
-            Self::ResNet(config) => Backbone::ResNet(config.init(device).with_frozen_stem()),
-            Self::Swin(config) => Backbone::Swin(config.init(device)),
-            Self::ScalableVit(config) => Backbone::ScalableVit(config.init(device)?),
-        })
-    }
-}
-
-impl Backbone {
-    /// Maps of stride 8, 16 and 32, sizes rounded up.
-    ///
-    /// # Shapes
-    /// - `image` `[B, 3, H, W]`, normalised
-    ///
-    /// # Errors
-    /// If a ScalableViT cannot take an image as small as this.
-    pub fn forward(&self, image: Tensor<4>) -> Result<[Tensor<4>; 3], TooSmall> {
-        Ok(match self {
-            Self::ResNet(net) => {
-                let maps = net.forward(image);
-                [maps.c3, maps.c4, maps.c5]
-            }
-            Self::Swin(net) => {
-                let [_, c3, c4, c5] = net.forward(image);
-                [c3, c4, c5]
-            }
-            Self::ScalableVit(net) => {
-                let [_, c3, c4, c5] = net.forward(image)?;
-                [c3, c4, c5]
-            }
-        })
-    }
-}
-
-impl PrepareInference for Backbone {
-    fn prepare_inference(&mut self) {
-        match self {
-            Self::ResNet(net) => net.prepare_inference(),
-            Self::Swin(net) => net.prepare_inference(),
-            Self::ScalableVit(net) => net.prepare_inference(),
-        }
-    }
-}
+use super::config::FocusDetrConfig;
 
 /// Brings all levels to one width, and makes the coarsest.
 #[derive(Module, Debug)]
@@ -95,7 +25,7 @@ pub struct Projection {
 
 impl Neck {
     pub(super) fn new(config: &FocusDetrConfig, device: &Device) -> Self {
-        let [c3, c4, c5] = config.backbone.channels();
+        let [_, c3, c4, c5] = config.backbone.channels();
         let projection = |inputs: usize, kernel: usize, stride: usize| {
             let conv = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(inputs, config.width, kernel) };
             let mut conv = conv.with_stride(stride).init(device);
@@ -111,7 +41,7 @@ impl Neck {
         Self { levels: vec![projection(c3, 1, 1), projection(c4, 1, 1), projection(c5, 1, 1), projection(c5, 3, 2)] }
     }
 
-    /// Maps `[B, C, H, W]` of stride 8, 16, 32 and 64.
+    /// Maps `[B, C, H, W]` of stride 8, 16, 32 and 64, from the backbone's of stride 8, 16 and 32.
     ///
     /// # Panics
     /// If channels disagree.

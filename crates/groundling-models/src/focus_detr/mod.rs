@@ -22,7 +22,7 @@
 //! | module | what |
 //! |---|---|
 //! | `config`, `classes` | sizes, presets and switches; what COCO's weights tell apart |
-//! | `features`, `geometry` | maps of the image; levels, padding, reference points and first boxes |
+//! | `features`, `geometry` | neck and tokens; levels, padding, reference points and first boxes |
 //! | `deformable` | deformable attention as a module |
 //! | `selector`, `ranking` | foreground scores and the lists that follow from them |
 //! | `encoder`, `decoder` | the layers of all variants |
@@ -58,8 +58,7 @@ mod weights;
 
 pub use classes::{COCO_CLASSES, coco_category_ids};
 pub use config::{
-    BackboneConfig, DecoderKind, EncoderConfig, FocusConfig, FocusDetrConfig, ImageSides, LEVELS, Modulation,
-    PositionConfig,
+    DecoderKind, EncoderConfig, FocusConfig, FocusDetrConfig, ImageSides, LEVELS, Modulation, PositionConfig,
 };
 pub use cost::MacCount;
 pub use criterion::{Criterion, DetectionLosses, LossTerm, Matches, SetKind, StepError, Target};
@@ -67,7 +66,7 @@ pub use decoder::{Decoder, DecoderInput, DecoderLayer, DecoderState, FixedPositi
 pub use deformable::{DeformableAttention, DeformableConfig, LevelTokens, Samples};
 pub use denoising::{DenoisingConfig, DenoisingPlan, DenoisingQueries, Noise};
 pub use encoder::{Encoded, Encoder, EncoderInput, EncoderLayer, FineAttention, Queries, fine_scores};
-pub use features::{Backbone, Neck, Projection, tokens};
+pub use features::{Neck, Projection, tokens};
 pub use geometry::{FirstBoxes, Geometry, inverse_sigmoid};
 pub use labels::{LabelRule, SizeRange, foreground_labels, select_losses};
 pub use model::{Encoding, FocusDetr, ForwardError, ForwardOptions, Output, Prediction, Proposals, TokenTransform};
@@ -77,6 +76,8 @@ pub use schedule::Schedule;
 pub use selector::{ScoreHead, Selection, TokenSelector};
 pub use supervision::{Supervision, cross_attention_map};
 pub use weights::{DETREX_KEYS, SPARSE_DETR_KEYS, decays, in_backbone, unequal_aliases};
+
+pub use crate::backbone::{Backbone, BackboneConfig};
 
 use burn::nn::Initializer;
 use burn::tensor::Device;

@@ -13,10 +13,11 @@ use super::decoder::{Decoder, DecoderInput};
 use super::deformable::{LevelTokens, Samples};
 use super::denoising::{DenoisingPlan, DenoisingQueries};
 use super::encoder::{Encoded, Encoder, EncoderInput, Queries};
-use super::features::{Backbone, Neck, tokens};
+use super::features::{Neck, tokens};
 use super::geometry::{FirstBoxes, Geometry, inverse_sigmoid};
 use super::selector::{RARE, Selection, TokenSelector};
 use super::{EPSILON, dense, ranking};
+use crate::backbone::Backbone;
 use crate::contract::ConfigError;
 use crate::scalablevit::TooSmall;
 
@@ -228,7 +229,7 @@ impl FocusDetrConfig {
         let dino = self.decoder == DecoderKind::Dino;
         let content = Initializer::XavierUniform { gain: 1.0 };
         Ok(FocusDetr {
-            backbone: self.backbone.init(device)?,
+            backbone: self.backbone.init(device)?.with_frozen_stem(),
             neck: Neck::new(self, device),
             level_embedding: normal(LEVELS),
             proposals: TokenTransform {
@@ -302,7 +303,8 @@ impl FocusDetr {
         if let Some(contents) = contents {
             check_contents(contents, images, [height, width])?;
         }
-        let maps = self.neck.forward(self.backbone.forward(image)?);
+        let [_, c3, c4, c5] = self.backbone.forward(image)?;
+        let maps = self.neck.forward([c3, c4, c5]);
         let sizes: Vec<[usize; 2]> = maps.iter().map(|map| [map.dims()[2], map.dims()[3]]).collect();
         let canvas = ImageSize::new(height as u32, width as u32).ok();
         let geometry = match contents.zip(canvas) {

@@ -1,24 +1,24 @@
 //! Focus-DETR as the trainer, the library and the programs see it.
 
 use burn::tensor::Device;
-use groundling_nn::checkpoint::{Rule, absent, ignore, rename, within};
-use groundling_nn::resnet::BACKBONE_KEYS;
+use groundling_nn::checkpoint::{Rule, absent, rename, within};
 
 use super::weights::{DETREX_KEYS, SPARSE_DETR_KEYS, decays, in_backbone};
-use super::{Criterion, FocusDetr, FocusDetrConfig};
+use super::{BackboneConfig, Criterion, FocusDetr, FocusDetrConfig};
 use crate::contract::{ConfigError, Layout, ParameterGroup, Trainable};
 
-/// Names of torchvision's ResNets, for the backbone: what training starts from.
-const IMAGENET_KEYS: &[Rule] = &[
-    absent(
-        r"^(neck|proposals|selector|encoder|decoder|class_heads|box_heads)\.",
-        "a classifier has nothing behind its backbone",
-    ),
-    absent(r"^(level_embedding|query_content|label_embedding)$", "a classifier has nothing behind its backbone"),
-    ignore(r"^fc\.", "the head of the classifier"),
-    rename(r"^", "backbone."),
-    within("backbone.", BACKBONE_KEYS),
-];
+/// Names of classifiers for the backbone: what training starts from.
+fn imagenet_keys(backbone: &BackboneConfig) -> Vec<Rule> {
+    vec![
+        absent(
+            r"^(neck|proposals|selector|encoder|decoder|class_heads|box_heads)\.",
+            "a classifier has nothing behind its backbone",
+        ),
+        absent(r"^(level_embedding|query_content|label_embedding)$", "a classifier has nothing behind its backbone"),
+        rename(r"^", "backbone."),
+        within("backbone.", backbone.classifier_keys()),
+    ]
+}
 
 impl Trainable for FocusDetr {
     const NAME: &'static str = "focus_detr";
@@ -34,18 +34,22 @@ impl Trainable for FocusDetr {
         self.config()
     }
 
-    fn layouts(_: &FocusDetrConfig) -> Vec<Layout> {
-        let layout = |name, about, marker, rules: &[Rule]| Layout { name, about, marker, rules: rules.to_vec() };
-        vec![
-            layout("detrex", "published weights of Focus-DETR, and DINO's in the same framework", "neck.", DETREX_KEYS),
-            layout("sparse_detr", "checkpoints of Sparse DETR", "transformer.pos_trans.", SPARSE_DETR_KEYS),
-            layout(
-                "imagenet",
-                "torchvision's ResNets, for the backbone: what training starts from",
-                "fc.",
-                IMAGENET_KEYS,
+    /// Nobody has published a detector with a ScalableViT.
+    fn layouts(config: &FocusDetrConfig) -> Vec<Layout> {
+        let backbone = &config.backbone;
+        let detectors = [
+            Layout::new(
+                "detrex",
+                "published weights of Focus-DETR, and DINO's in the same framework",
+                "neck.",
+                DETREX_KEYS,
             ),
-        ]
+            Layout::new("sparse_detr", "checkpoints of Sparse DETR", "transformer.pos_trans.", SPARSE_DETR_KEYS),
+        ];
+        let published = detectors.into_iter().filter(|_| !matches!(backbone, BackboneConfig::ScalableVit(_)));
+        let about = "classifiers of ImageNet, for the backbone: what training starts from";
+        let imagenet = Layout::new("imagenet", about, backbone.classifier_marker(), &imagenet_keys(backbone));
+        published.chain([imagenet]).collect()
     }
 
     fn parameter_group(name: &str) -> ParameterGroup {

@@ -5,7 +5,7 @@ use groundling_nn::macs;
 use groundling_nn::swin::SwinConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::bases::{check_bert, check_numbers, check_swin, check_transformer, flops};
+use crate::bases::{check_bert, check_numbers, check_transformer, flops};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a QRNet; `config.json` beside its weights.
@@ -107,6 +107,8 @@ impl QrNetConfig {
             ("dim", self.dim, 1),
             ("mlp_hidden", self.mlp_hidden, 1),
             ("fusion_layers", self.fusion_layers, 1),
+            ("backbone.embed_dim", self.backbone.embed_dim, 1),
+            ("backbone.window", self.backbone.window, 1),
         ])?;
         check_transformer(self.dim, self.heads, self.dropout)?;
         check_bert(&self.bert, self.max_text)?;
@@ -114,7 +116,26 @@ impl QrNetConfig {
         if !self.image_size.is_multiple_of(64) {
             return bad("image_size", self.image_size.to_string(), "a multiple of 64".to_owned());
         }
-        check_swin(backbone)?;
+        if backbone.patch != 4 || backbone.in_channels != 3 {
+            let found = format!("{} and {}", backbone.patch, backbone.in_channels);
+            return bad("backbone.patch", found, "patches of 4 pixels of 3 channels".to_owned());
+        }
+        if backbone.depths.iter().any(|&depth| !(1..=1000).contains(&depth)) {
+            return bad("backbone.depths", format!("{:?}", backbone.depths), "1 to 1000 each".to_owned());
+        }
+        let heads = backbone.heads.iter().zip(backbone.channels());
+        if heads.into_iter().any(|(&heads, channels)| heads == 0 || !channels.is_multiple_of(heads)) {
+            let expected = format!("divisors of {:?}", backbone.channels());
+            return bad("backbone.heads", format!("{:?}", backbone.heads), expected);
+        }
+        for (field, share) in [("backbone.drop_path", backbone.drop_path), ("backbone.epsilon", backbone.epsilon)] {
+            if !(0.0..1.0).contains(&share) {
+                return bad(field, share.to_string(), "at least 0 and below 1".to_owned());
+            }
+        }
+        if !(backbone.mlp_ratio > 0.0 && backbone.mlp_ratio <= 64.0) {
+            return bad("backbone.mlp_ratio", backbone.mlp_ratio.to_string(), "above 0, at most 64".to_owned());
+        }
         if backbone.embed_dim < *reduction || self.dim < *reduction {
             let expected = format!("at most {}, the narrowest map", backbone.embed_dim.min(self.dim));
             return bad("reduction", reduction.to_string(), expected);

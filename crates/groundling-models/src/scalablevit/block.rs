@@ -152,20 +152,34 @@ impl Stage {
 
     /// The map that is given out, and the one that the next stage reads, both `[B, C, H, W]`.
     pub fn forward(&self, image: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let mut map = self.patch_embed.forward(image);
-        for (index, block) in self.blocks.iter().enumerate() {
-            map = block.forward(map);
-            if let (0, Some(peg)) = (index, &self.peg) {
-                map = peg.forward(map);
-            }
-        }
-        let Some(norm) = &self.norm else {
-            let image = map.into_image();
-            return (image.clone(), image);
-        };
-        let normed = TokenMap { tokens: norm.forward(map.tokens.clone()), ..map }.into_image();
+        let map = self.forward_blocks(self.patch_embed.forward(image));
+        let normed = self.normed(map.clone()).into_image();
         let passed = if self.trunk { normed.clone() } else { map.into_image() };
         (normed, passed)
+    }
+
+    /// The map after all blocks, before its norm; of the size that [`Stage::patch_embed`] gave it.
+    pub fn forward_blocks(&self, map: TokenMap) -> TokenMap {
+        self.blocks.iter().enumerate().fold(map, |map, (index, block)| {
+            let map = block.forward(map);
+            match &self.peg {
+                Some(peg) if index == 0 => peg.forward(map),
+                _ => map,
+            }
+        })
+    }
+
+    /// A map as it is given out: through the stage's norm, if there is one.
+    pub fn normed(&self, map: TokenMap) -> TokenMap {
+        match &self.norm {
+            Some(norm) => TokenMap { tokens: norm.forward(map.tokens), ..map },
+            None => map,
+        }
+    }
+
+    /// A map as the next stage reads it: through the norm if that lies in the trunk.
+    pub fn passed(&self, map: TokenMap) -> TokenMap {
+        if self.trunk { self.normed(map) } else { map }
     }
 }
 

@@ -294,42 +294,46 @@ impl ScalableVitConfig {
         Err(TooSmall { height, width, least, stage: stage + 1, reduction: self.reductions[stage] })
     }
 
+    /// As [`ScalableVitConfig::check`], for the backbone of another system.
+    ///
+    /// # Errors
+    /// Naming the field that cannot be, or that belongs to a classifier.
+    pub fn check_dense(&self) -> Result<(), ConfigError> {
+        let bad =
+            |field, found: String, expected: &str| Err(ConfigError { field, found, expected: expected.to_owned() });
+        if let Some(head) = self.head {
+            return bad("head", format!("{} classes", head.classes), "none: the maps are used");
+        }
+        if self.in_channels != 3 {
+            return bad("in_channels", self.in_channels.to_string(), "3, those of a picture");
+        }
+        self.check()
+    }
+
     /// # Errors
     /// Naming the field that cannot be.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad =
             |field, found: String, expected: &str| Err(ConfigError { field, found, expected: expected.to_owned() });
-        if self.in_channels == 0 {
-            return bad("in_channels", "0".into(), "at least 1");
+        if !(1..=1 << 10).contains(&self.in_channels) {
+            return bad("in_channels", self.in_channels.to_string(), "1 to 1024");
         }
-        if self.window < 2 {
-            return bad("window", self.window.to_string(), "at least 2");
+        if !(2..=1 << 10).contains(&self.window) {
+            return bad("window", self.window.to_string(), "2 to 1024");
         }
-        for stage in 0..4 {
-            let (dim, heads) = (self.dims[stage], self.heads[stage]);
-            if heads == 0 || dim == 0 || !dim.is_multiple_of(heads) {
-                return bad(
-                    "heads",
-                    format!("{heads} for {dim} channels in stage {}", stage + 1),
-                    "a divisor of the channels",
-                );
-            }
-            if self.depths[stage] == 0 {
-                return bad("depths", format!("{:?}", self.depths), "at least one block a stage");
-            }
-            if self.strides[stage] == 0 || self.reductions[stage] == 0 {
-                return bad("reductions", format!("{:?}, strides {:?}", self.reductions, self.strides), "at least 1");
-            }
-            let hidden = dim as f64 * self.mlp_ratios[stage];
-            if !(hidden.is_finite() && (1.0..1e6).contains(&hidden)) {
-                return bad("mlp_ratios", format!("{:?}", self.mlp_ratios), "a hidden width of at least 1");
-            }
-            let scaled = self.scaled(stage);
-            if !self.channel_factors[stage].is_finite() || scaled == 0 || !scaled.is_multiple_of(heads) {
-                let found = format!("{} for {dim} channels and {heads} heads", self.channel_factors[stage]);
-                return bad("channel_factors", found, "floor(channels factor) a multiple of the heads, above 0");
+        // Beyond these, products of sizes would not fit their type.
+        let sizes = [
+            ("dims", self.dims, 1 << 14),
+            ("depths", self.depths, 1000),
+            ("strides", self.strides, 64),
+            ("reductions", self.reductions, 1 << 10),
+        ];
+        for (field, sizes, most) in sizes {
+            if sizes.iter().any(|size| !(1..=most).contains(size)) {
+                return bad(field, format!("{sizes:?}"), &format!("1 to {most} in every stage"));
             }
         }
+        self.check_stages()?;
         if self.head.is_some_and(|head| head.classes == 0) {
             return bad("head.classes", "0".into(), "at least 1");
         }
@@ -343,6 +347,32 @@ impl ScalableVitConfig {
         }
         if !(self.patch_epsilon.is_finite() && self.patch_epsilon > 0.0) {
             return bad("patch_epsilon", self.patch_epsilon.to_string(), "above 0");
+        }
+        Ok(())
+    }
+
+    /// What must go together within a stage.
+    fn check_stages(&self) -> Result<(), ConfigError> {
+        let bad =
+            |field, found: String, expected: &str| Err(ConfigError { field, found, expected: expected.to_owned() });
+        for stage in 0..4 {
+            let (dim, heads) = (self.dims[stage], self.heads[stage]);
+            if heads == 0 || !dim.is_multiple_of(heads) {
+                return bad(
+                    "heads",
+                    format!("{heads} for {dim} channels in stage {}", stage + 1),
+                    "a divisor of the channels",
+                );
+            }
+            let hidden = dim as f64 * self.mlp_ratios[stage];
+            if !(hidden.is_finite() && (1.0..1e6).contains(&hidden)) {
+                return bad("mlp_ratios", format!("{:?}", self.mlp_ratios), "a hidden width of at least 1");
+            }
+            let scaled = self.scaled(stage);
+            if !self.channel_factors[stage].is_finite() || scaled == 0 || !scaled.is_multiple_of(heads) {
+                let found = format!("{} for {dim} channels and {heads} heads", self.channel_factors[stage]);
+                return bad("channel_factors", found, "floor(channels factor) a multiple of the heads, above 0");
+            }
         }
         Ok(())
     }

@@ -1,12 +1,18 @@
-//! Parameters and multiply-accumulates, counted on the module itself: every number comes from the shape of a weight that is there.
+//! Parameters and multiply-accumulates, counted on the module itself: every number comes from the shape of a weight that is there. Systems that
+//! take the network as their backbone count from its sizes.
 
 use burn::module::Module;
 use groundling_nn::layers::{Convolution, Dense};
+use groundling_nn::macs;
 use serde::Serialize;
 
+use super::HEAD_WIDTH;
 use super::block::Attention;
 use super::global::Reduced;
-use super::{Head, ScalableAttention, ScalableBlock, ScalableVit, TooSmall, WindowedAttention};
+use super::{
+    GlobalAttention, Head, HeadKind, LocalAttention, ScalableAttention, ScalableBlock, ScalableVit, ScalableVitConfig,
+    TooSmall, ValueWidth, WindowedAttention,
+};
 
 /// Parameters by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -172,6 +178,75 @@ impl ScalableAttention {
         count.ssa_linear += linear(&self.q, tokens) + of_keys.sum::<u64>() + linear(&self.proj, tokens);
         let ([_, width], [values, _]) = (self.q.weight.dims(), self.proj.weight.dims());
         count.ssa_attn += (tokens * keys * (width + values)) as u64;
+    }
+}
+
+impl ScalableVitConfig {
+    /// The total of [`ScalableVit::macs`] from the sizes alone, for an image of so many rows and columns. Where an image is too small, what
+    /// remains of it is counted; sums stay at the largest number instead of overflowing.
+    pub fn macs(&self, [height, width]: [usize; 2]) -> u64 {
+        let mut inputs = self.in_channels;
+        let last = self.dims[3];
+        let mut total = self.head.map_or(0, |head| match head.kind {
+            HeadKind::Mlp => macs::sum([macs::dense(1, last, HEAD_WIDTH), macs::dense(1, HEAD_WIDTH, head.classes)]),
+            HeadKind::Plain => macs::dense(1, last, head.classes),
+        });
+        for (stage, grid) in self.grids(height, width).into_iter().enumerate() {
+            total = macs::sum([total, self.stage_macs(stage, inputs, grid)]);
+            inputs = self.dims[stage];
+        }
+        total
+    }
+
+    fn stage_macs(&self, stage: usize, inputs: usize, grid: [usize; 2]) -> u64 {
+        let (tokens, dim) = (grid[0] * grid[1], self.dims[stage]);
+        let kernel = 2 * self.strides[stage] - 1;
+        let hidden = (dim as f64 * self.mlp_ratios[stage]) as usize;
+        let windowed = (0..self.depths[stage]).filter(|&index| self.order.is_windowed(index)).count() as u64;
+        let [blocks, global] = [self.depths[stage] as u64, self.depths[stage] as u64 - windowed];
+        macs::sum([
+            macs::dense(tokens, inputs * kernel * kernel, dim),
+            if self.peg { macs::dense(tokens, 9, dim) } else { 0 },
+            macs::dense(tokens, dim, 2 * hidden).saturating_mul(blocks),
+            self.windowed_macs(grid, dim).saturating_mul(windowed),
+            self.global_macs(stage, grid).saturating_mul(global),
+        ])
+    }
+
+    fn windowed_macs(&self, grid: [usize; 2], dim: usize) -> u64 {
+        let [tokens, padded] = [grid, grid.map(|side| side.next_multiple_of(self.window))].map(|[a, b]| a * b);
+        let linear = macs::sum([macs::dense(padded, dim, 3 * dim), macs::dense(tokens, dim, dim)]);
+        let lim = macs::dense(padded, 9, dim);
+        let products = macs::attention(padded, self.window * self.window, dim);
+        match self.local {
+            LocalAttention::Iwsa | LocalAttention::WsaLem => macs::sum([linear, lim, products]),
+            LocalAttention::Wsa => macs::sum([linear, products]),
+            LocalAttention::LimOnly => macs::sum([linear, lim]),
+            LocalAttention::None => 0,
+        }
+    }
+
+    fn global_macs(&self, stage: usize, grid: [usize; 2]) -> u64 {
+        let (tokens, dim, width) = (grid[0] * grid[1], self.dims[stage], self.scaled(stage));
+        let cell = if self.global == GlobalAttention::Vanilla { 1 } else { self.reductions[stage] };
+        let keys = grid.map(|side| side / cell).iter().product();
+        let apart = self.global == GlobalAttention::Ssa && self.value == ValueWidth::Input;
+        let values = if cell > 1 && apart { dim } else { width };
+        let reduced = match self.global {
+            _ if cell == 1 => 0,
+            GlobalAttention::Sra => macs::dense(keys, dim * cell * cell, dim),
+            GlobalAttention::SsaPool => macs::dense(keys, dim, width),
+            _ => macs::sum([macs::dense(keys, cell * cell, dim), macs::dense(keys, dim, width)]),
+        };
+        macs::sum([
+            reduced,
+            macs::dense(tokens, dim, width),
+            macs::dense(keys, width, width),
+            macs::dense(keys, width, values),
+            macs::dense(tokens, values, dim),
+            macs::dense(tokens, keys, width),
+            macs::dense(tokens, keys, values),
+        ])
     }
 }
 

@@ -5,7 +5,8 @@ use groundling_nn::macs;
 use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::bases::{BackboneConfig, check_bert, check_numbers, check_transformer, flops};
+use crate::backbone::BackboneConfig;
+use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops, last_stage};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a TransVG; `config.json` beside its weights.
@@ -14,15 +15,19 @@ use crate::contract::ConfigError;
 pub struct TransVgConfig {
     /// The image backbone.
     pub backbone: BackboneConfig,
+    /// Which of its four maps is read, from 0: the last in published models.
+    #[serde(default = "last_stage")]
+    pub stage: usize,
+    /// Whether visual tokens hold their places themselves, rather than queries and keys alone as in published models, whose detectors have
+    /// taught the backbone where things are.
+    #[serde(default)]
+    pub placed: bool,
     /// The phrase encoder.
     pub bert: BertConfig,
     /// Side of the canvas in pixels, a multiple of the backbone's stride.
     pub image_size: usize,
     /// Most word pieces of a phrase, special ones included. Places of visual tokens depend on it.
     pub max_text: usize,
-    /// Whether visual tokens hold their places themselves, rather than queries and keys alone as in published models.
-    #[serde(default)]
-    pub placed: bool,
     /// Width `D` of a token.
     pub dim: usize,
     /// Attention heads `G`.
@@ -44,10 +49,11 @@ impl TransVgConfig {
     pub fn r50() -> Self {
         Self {
             backbone: BackboneConfig::ResNet(ResNetConfig::r50().with_frozen(2)),
+            stage: last_stage(),
+            placed: false,
             bert: BertConfig::base_uncased(),
             image_size: 640,
             max_text: 20,
-            placed: false,
             dim: 256,
             heads: 8,
             mlp_hidden: 2048,
@@ -91,7 +97,7 @@ impl TransVgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.image_size / self.backbone.stride()
+        self.backbone.grid(self.stage, self.image_size)
     }
 
     /// Checks that the numbers go together.
@@ -109,15 +115,15 @@ impl TransVgConfig {
         ])?;
         check_transformer(self.dim, self.heads, self.dropout)?;
         check_bert(&self.bert, self.max_text)?;
-        self.backbone.check(self.image_size)
+        check_backbone(&self.backbone, self.stage, self.image_size)
     }
 
     /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
         let (tokens, d) = (self.grid().pow(2), self.dim);
         let picture = macs::sum([
-            self.backbone.macs(self.image_size),
-            macs::dense(tokens, self.backbone.channels(), d),
+            self.backbone.macs_to(self.stage, [self.image_size; 2]),
+            macs::dense(tokens, self.backbone.channels()[self.stage], d),
             macs::encoder(self.encoder_layers, tokens, d, self.mlp_hidden),
             macs::dense(tokens, d, d),
         ]);
@@ -147,10 +153,12 @@ mod tests {
             change(&mut config.bert);
             config
         };
+        let resnet = |sizes| TransVgConfig { backbone: BackboneConfig::ResNet(sizes), ..tiny() };
         for (config, field) in [
             (TransVgConfig { heads: 5, ..tiny() }, "heads"),
             (TransVgConfig { dim: 6, heads: 1, ..tiny() }, "dim"),
             (TransVgConfig { image_size: 100, ..tiny() }, "image_size"),
+            (TransVgConfig { stage: 4, ..tiny() }, "stage"),
             (TransVgConfig { max_text: 1, ..tiny() }, "max_text"),
             (TransVgConfig { max_text: 65, ..tiny() }, "bert.positions"),
             (TransVgConfig { fusion_layers: 0, ..tiny() }, "fusion_layers"),
@@ -159,13 +167,7 @@ mod tests {
             (bert(|bert| bert.heads = 3), "bert.heads"),
             (bert(|bert| bert.pooler = true), "bert.pooler"),
             (bert(|bert| bert.dropout = -0.1), "bert.dropout"),
-            (
-                TransVgConfig {
-                    backbone: BackboneConfig::ResNet(ResNetConfig::tiny().with_classes(Some(3))),
-                    ..tiny()
-                },
-                "backbone.classes",
-            ),
+            (resnet(ResNetConfig::tiny().with_classes(Some(3))), "backbone.res_net"),
         ] {
             assert_eq!(config.check().unwrap_err().field, field);
         }

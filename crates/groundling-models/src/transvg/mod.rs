@@ -3,7 +3,7 @@
 //! Source: Deng, Yang, Chen, Zhou, Li, "TransVG: End-to-End Visual Grounding with Transformers", ICCV 2021 (arXiv:2104.08541). Weights of the
 //! authors load through [`Trainable::layouts`].
 //!
-//! A ResNet and DETR's encoder make visual tokens, BERT makes phrase tokens. Both, with one learned token before them, pass six layers in
+//! A ResNet (or another backbone) and DETR's encoder make visual tokens, BERT makes phrase tokens. Both, with one learned token before them, pass six layers in
 //! which everything attends to everything; the learned token then gives the box.
 //!
 //! | file | what |
@@ -77,17 +77,18 @@ impl TransVg {
         let TransVgConfig { dim, heads, mlp_hidden, max_text, dropout, .. } = *config;
         let visual = DetrVisualConfig {
             backbone: &config.backbone,
+            stage: config.stage,
+            placed: config.placed,
             dim,
             heads,
             mlp_hidden,
             layers: config.encoder_layers,
-            placed: config.placed,
             dropout,
         };
         let layers = config.fusion_layers;
         let fusion = FusionConfig { dim, heads, mlp_hidden, layers, max_text, visual: config.grid().pow(2), dropout };
         Ok(Self {
-            visual: DetrVisual::new(&visual, device),
+            visual: DetrVisual::new(&visual, device)?,
             text: config.bert.init(device),
             visu_proj: Dense::new(dim, dim, device),
             text_proj: Dense::new(config.bert.width, dim, device),
@@ -145,8 +146,8 @@ impl Trainable for TransVg {
         &self.config
     }
 
-    fn layouts(_: &TransVgConfig) -> Vec<Layout> {
-        weights::layouts()
+    fn layouts(config: &TransVgConfig) -> Vec<Layout> {
+        weights::layouts(&config.backbone)
     }
 
     /// What DETR and BERT do not provide is new.

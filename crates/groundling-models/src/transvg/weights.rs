@@ -2,7 +2,8 @@
 
 use groundling_nn::checkpoint::{Rule, rename, within};
 
-use crate::bases::{DETR_VISUAL_KEYS, FUSION_KEYS, bert_layout, detr_layout, focus_detr_layout};
+use crate::backbone::BackboneConfig;
+use crate::bases::{DETR_VISUAL_KEYS, FUSION_KEYS, visual_layouts};
 use crate::contract::Layout;
 
 /// Names of the authors' checkpoints.
@@ -10,7 +11,7 @@ pub const OFFICIAL_KEYS: &[Rule] =
     &[rename(r"^visumodel\.", ""), within("", DETR_VISUAL_KEYS), within("", FUSION_KEYS)];
 
 /// What a model can be made of, or started from.
-pub(super) fn layouts() -> Vec<Layout> {
+pub(super) fn layouts(backbone: &BackboneConfig) -> Vec<Layout> {
     let official = Layout::new("official", "checkpoints of TransVG's authors", "visumodel.", OFFICIAL_KEYS);
-    vec![official, detr_layout(), bert_layout(), focus_detr_layout()]
+    visual_layouts(official, backbone)
 }

@@ -119,16 +119,17 @@ impl Vltvg {
         let VltvgConfig { dim, heads, mlp_hidden, dropout, .. } = *config;
         let visual = DetrVisualConfig {
             backbone: &config.backbone,
+            stage: config.stage,
+            placed: config.placed,
             dim,
             heads,
             mlp_hidden,
             layers: config.encoder_layers,
-            placed: config.placed,
             dropout,
         };
         let decoder = DecoderConfig { dim, heads, mlp_hidden, stages: config.decoder_stages, dropout };
         Ok(Self {
-            visual: DetrVisual::new(&visual, device),
+            visual: DetrVisual::new(&visual, device)?,
             text: config.bert.init(device),
             text_proj: Dense::new(config.bert.width, dim, device),
             decoder: Decoder::new(&decoder, device),
@@ -193,8 +194,8 @@ impl Trainable for Vltvg {
         &self.config
     }
 
-    fn layouts(_: &VltvgConfig) -> Vec<Layout> {
-        weights::layouts()
+    fn layouts(config: &VltvgConfig) -> Vec<Layout> {
+        weights::layouts(&config.backbone)
     }
 
     /// What DETR and BERT do not provide is new.

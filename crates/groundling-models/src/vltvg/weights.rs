@@ -4,7 +4,8 @@ use groundling_nn::bert::KEYS_WITHOUT_POOLER;
 use groundling_nn::checkpoint::{Rule, ignore, rename, within};
 use groundling_nn::transformer::KEYS as PACKED;
 
-use crate::bases::{DETR_VISUAL_KEYS, bert_layout, detr_layout, focus_detr_layout};
+use crate::backbone::BackboneConfig;
+use crate::bases::{DETR_VISUAL_KEYS, visual_layouts};
 use crate::contract::Layout;
 
 /// Names of the decoder alone.
@@ -32,7 +33,7 @@ pub const OFFICIAL_KEYS: &[Rule] = &[
 ];
 
 /// What a model can be made of, or started from.
-pub(super) fn layouts() -> Vec<Layout> {
+pub(super) fn layouts(backbone: &BackboneConfig) -> Vec<Layout> {
     let official = Layout::new("official", "checkpoints of VLTVG's authors", "trans_decoder.", OFFICIAL_KEYS);
-    vec![official, detr_layout(), bert_layout(), focus_detr_layout()]
+    visual_layouts(official, backbone)
 }

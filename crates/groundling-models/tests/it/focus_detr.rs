@@ -178,7 +178,8 @@ fn matching_queries_do_not_see_denoising_ones() {
 fn tokens_that_are_not_chosen_stay_what_they_were() {
     let device = Device::flex();
     let model = model(&FocusDetrConfig::tiny(), &device);
-    let maps = model.neck.forward(model.backbone.forward(image(1, [96, 128], &device)).unwrap());
+    let [_, c3, c4, c5] = model.backbone.forward(image(1, [96, 128], &device)).unwrap();
+    let maps = model.neck.forward([c3, c4, c5]);
     let (before, sizes) = tokens(maps.clone());
     let geometry = Geometry::whole(1, &sizes);
     let encoding = model.encode(maps, geometry, &ForwardOptions::default());

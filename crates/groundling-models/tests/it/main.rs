@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attbalance;
+mod backbones;
 mod contract;
 mod dense;
 mod dmmi;

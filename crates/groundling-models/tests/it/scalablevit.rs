@@ -321,6 +321,41 @@ fn counts_follow_the_formulas() {
     }
 }
 
+/// Sizes alone say what a walk of the module says, whatever is switched.
+#[test]
+fn sizes_alone_give_the_same_count() {
+    let locals = [
+        LocalAttention::Iwsa,
+        LocalAttention::Wsa,
+        LocalAttention::WsaLem,
+        LocalAttention::LimOnly,
+        LocalAttention::None,
+    ];
+    let globals = [GlobalAttention::Ssa, GlobalAttention::Vanilla, GlobalAttention::Sra, GlobalAttention::SsaPool];
+    let orders = [Order::IwsaFirst, Order::SsaFirst, Order::IwsaOnly, Order::SsaOnly];
+    let mut seen = std::collections::BTreeSet::new();
+    for (index, &local) in locals.iter().enumerate() {
+        for (other, &global) in globals.iter().enumerate() {
+            for value in [ValueWidth::Input, ValueWidth::Scaled] {
+                let order = orders[(index + other) % 4];
+                let peg = index % 2 == 0;
+                let config = ScalableVitConfig { local, global, order, value, peg, window: 5, ..tiny() };
+                let model = config.init(&Device::flex()).unwrap();
+                for [height, width] in [[83, 130], [64, 64]] {
+                    let walked = model.macs(height, width).unwrap().total();
+                    assert_eq!(config.macs([height, width]), walked, "{config:?} {height}x{width}");
+                    seen.insert(walked);
+                }
+            }
+        }
+    }
+    assert!(seen.len() > 20, "switches change the count: {}", seen.len());
+    // What no picture can have stays the largest number.
+    assert_eq!(ScalableVitConfig::large().macs([1 << 31, 1 << 31]), u64::MAX);
+    let plain = ScalableVitConfig { head: Some(HeadConfig { kind: HeadKind::Plain, classes: 3 }), ..tiny() };
+    assert_eq!(plain.macs([64, 64]), plain.init(&Device::flex()).unwrap().macs(64, 64).unwrap().total());
+}
+
 /// 13. Stochastic depth: whole samples, the right mean, nothing without gradients, and one draw for each branch.
 #[test]
 fn paths_are_dropped_in_training_only() {
@@ -383,7 +418,7 @@ fn a_classifier_becomes_a_backbone() {
 }
 
 /// The module's tensors under the names of the released classifiers.
-fn published(model: &ScalableVit) -> Vec<(String, StoredTensor)> {
+pub(crate) fn published(model: &ScalableVit) -> Vec<(String, StoredTensor)> {
     let place = groundling_testkit::scratch("scalablevit-published").join("model.safetensors");
     groundling_nn::checkpoint::save(model, &place, groundling_nn::checkpoint::Precision::F32, &Default::default())
         .unwrap();

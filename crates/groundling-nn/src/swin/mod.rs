@@ -174,28 +174,24 @@ impl Swin {
     /// # Panics
     /// If the image has other channels than the configuration.
     pub fn forward(&self, image: Tensor<4>) -> [Tensor<4>; 4] {
-        let mut map = self.patch_embed.forward(image);
-        [0, 1, 2, 3].map(|index| {
-            let stage = &self.layers[index];
-            let after = stage.forward_blocks(map.clone());
-            map = match &stage.downsample {
-                Some(downsample) => downsample.forward(after.clone()),
-                None => after.clone(),
-            };
-            self.normed(index, after).into_image()
-        })
+        self.forward_to(3, image).try_into().expect("four stages give four maps")
     }
 
-    /// The normalised map of stage 0..=3 alone; stages behind it are not computed.
+    /// As [`Swin::forward`], of the stages up to this one, 0 to 3; those behind it are not computed.
     ///
     /// # Panics
     /// If there is no such stage, or the image has other channels than the configuration.
-    pub fn map(&self, stage: usize, image: Tensor<4>) -> Tensor<4> {
-        let before = self.layers[..stage].iter().fold(self.patch_embed.forward(image), |map, layer| {
-            let after = layer.forward_blocks(map);
-            layer.downsample.as_ref().expect("every stage but the last has a step to the next").forward(after)
-        });
-        self.normed(stage, self.layers[stage].forward_blocks(before)).into_image()
+    pub fn forward_to(&self, last: usize, image: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut map = self.patch_embed.forward(image);
+        let stage = |index: usize| {
+            let stage = &self.layers[index];
+            let after = stage.forward_blocks(map.clone());
+            if let Some(downsample) = stage.downsample.as_ref().filter(|_| index < last) {
+                map = downsample.forward(after.clone());
+            }
+            self.normed(index, after).into_image()
+        };
+        (0..=last).map(stage).collect()
     }
 
     /// The map of stage 0..=3 after its own norm.

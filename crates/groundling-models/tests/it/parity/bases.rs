@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, activation};
 use groundling_core::ContentRect;
-use groundling_models::bases::{Attention, BackboneConfig, Look};
+use groundling_models::backbone::BackboneConfig;
+use groundling_models::bases::{Attention, Look};
 use groundling_models::contract::{Batch, SampleTruth, System};
 use groundling_nn::bert::BertConfig;
 use groundling_nn::checkpoint::{Checkpoint, Rule, StoredTensor, destinations, gradients, load_into};
@@ -30,14 +31,14 @@ pub(super) struct ResNet {
 
 impl ResNet {
     /// With stem and first stage frozen, as the reference trains it.
-    pub(super) fn config(&self) -> BackboneConfig {
+    pub(super) fn config(&self) -> ResNetConfig {
         assert!(self.r#type == "resnet" && self.frozen_bn);
         let config = match self.depth {
             50 => ResNetConfig::r50(),
             101 => ResNetConfig::r101(),
             other => panic!("a ResNet of depth {other}"),
         };
-        BackboneConfig::ResNet(config.with_epsilon(self.bn_eps).with_frozen(2))
+        config.with_epsilon(self.bn_eps).with_frozen(2)
     }
 }
 
@@ -123,9 +124,9 @@ impl Names {
         }
     }
 
-    /// A ResNet of bottlenecks: the authors have no other.
+    /// Bottlenecks only.
     pub(super) fn resnet(&mut self, prefix: &str, config: &BackboneConfig) {
-        let BackboneConfig::ResNet(config) = config else { panic!("{config:?} is no ResNet") };
+        let BackboneConfig::ResNet(config) = config else { panic!("only ResNets are published") };
         self.one(format!("{prefix}.conv1.weight"), &[config.width, 3, 7, 7]);
         self.norm(&format!("{prefix}.bn1"), config.width);
         let mut inputs = config.width;

@@ -133,6 +133,7 @@ fn names(backbone: &Backbone) -> Keys {
     let (file, depths) = match backbone {
         Backbone::Swin { depths, .. } => ("keys_swin_base.json", depths),
         Backbone::Resnet { depths, .. } => ("keys_resnet101.json", depths),
+        Backbone::ScalableVit(_) => panic!("nobody has published one"),
     };
     let mut keys = Keys::new();
     for (key, shape) in released(file) {

@@ -1,6 +1,7 @@
 //! TransVG: the whole network with its gradients, and the names of its checkpoints.
 
 use burn::tensor::{Device, Tensor};
+use groundling_models::backbone::BackboneConfig;
 use groundling_models::contract::{GroundOptions, System, Trainable};
 use groundling_models::transvg::{Criterion, OFFICIAL_KEYS, TransVg, TransVgConfig};
 use groundling_nn::checkpoint::{Checkpoint, load_into};
@@ -31,11 +32,12 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn ours(&self) -> TransVgConfig {
         TransVgConfig {
-            backbone: self.backbone.config(),
+            backbone: BackboneConfig::ResNet(self.backbone.config()),
+            stage: 3,
+            placed: false,
             bert: self.bert.config(),
             image_size: self.image_size,
             max_text: self.text_len,
-            placed: false,
             dim: self.dim,
             heads: self.heads,
             mlp_hidden: self.ffn,
@@ -52,7 +54,7 @@ pub(super) fn keys(config: &TransVgConfig) -> Keys {
     let (d, f) = (config.dim, config.mlp_hidden);
     let mut names = Names::default();
     names.resnet("visumodel.backbone.0.body", &config.backbone);
-    names.pair("visumodel.input_proj", &[d, config.backbone.channels(), 1, 1]);
+    names.pair("visumodel.input_proj", &[d, config.backbone.channels()[3], 1, 1]);
     names.encoder("visumodel.transformer.encoder", config.encoder_layers, d, f);
     names.bert("textmodel.bert", &config.bert);
     names.one("vl_pos_embed.weight", &[1 + config.max_text + config.grid().pow(2), d]);

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
+use groundling_models::backbone::BackboneConfig;
 use groundling_models::bases::{Cells, Seen};
 use groundling_models::contract::{GroundOptions, System, Trainable};
 use groundling_models::vltvg::{
@@ -46,12 +47,13 @@ impl Config {
     /// Padding is hidden where the case says that there is any.
     pub(super) fn ours(&self, case: &Case) -> VltvgConfig {
         VltvgConfig {
-            backbone: self.backbone.config(),
+            backbone: BackboneConfig::ResNet(self.backbone.config()),
+            stage: 3,
+            placed: false,
             bert: self.bert.config(),
             bert_output_layers: self.bert_output_layers,
             image_size: self.image_size,
             max_text: self.text_len,
-            placed: false,
             dim: self.dim,
             heads: self.heads,
             mlp_hidden: self.ffn,
@@ -98,7 +100,7 @@ pub(super) fn keys(config: &VltvgConfig) -> Keys {
     let (d, f) = (config.dim, config.mlp_hidden);
     let mut names = Names::default();
     names.resnet("backbone.0.body", &config.backbone);
-    names.pair("input_proj", &[d, config.backbone.channels(), 1, 1]);
+    names.pair("input_proj", &[d, config.backbone.channels()[3], 1, 1]);
     names.encoder("trans_encoder.encoder", config.encoder_layers, d, f);
     names.bert("bert", &config.bert);
     names.pair("bert_proj", &[d, config.bert.width]);

@@ -294,7 +294,8 @@ fn backbones() {
         };
         let names = names::features(&config).into_iter().filter(|name| neck || !name.starts_with("neck."));
         let model = filled(config.init(&device).unwrap(), case, &names.collect::<Vec<_>>(), DETREX_KEYS);
-        let maps = model.backbone.forward(support::tensor(&case.input("image"), &device)).unwrap();
+        let [_, c3, c4, c5] = model.backbone.forward(support::tensor(&case.input("image"), &device)).unwrap();
+        let maps = [c3, c4, c5];
         let mut report = case.report();
         let stem = if neck { ["res3", "res4", "res5"] } else { ["p1", "p2", "p3"] };
         for (name, map) in stem.into_iter().zip(&maps) {

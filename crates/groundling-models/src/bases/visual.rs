@@ -1,6 +1,7 @@
 //! The visual branch of TransVG and VLTVG: a backbone and DETR's encoder.
 
 use burn::module::Module;
+use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
 use groundling_kernels::Activation;
 use groundling_nn::attention::AttentionBias;
@@ -80,10 +81,15 @@ impl DetrVisual {
     /// If the heads do not divide the width or there is no such stage, and as [`BackboneConfig::init`].
     pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Result<Self, ConfigError> {
         let DetrVisualConfig { backbone, stage, placed, dim, heads, mlp_hidden, layers, dropout } = *config;
-        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels()[stage], dim, 1) };
+        let inputs = backbone.channels()[stage];
+        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(inputs, dim, 1) };
+        // As PyTorch draws it, uniform up to the root of one over its inputs: larger values would hide the places from a model that starts here.
+        let uniform = Initializer::KaimingUniform { gain: 3f64.sqrt().recip(), fan_out_only: false };
+        let mut input_proj = point.init(device);
+        input_proj.weight = uniform.init_with([dim, inputs, 1, 1], Some(inputs), Some(dim), device);
         Ok(Self {
             backbone: backbone.init(device)?,
-            input_proj: point.init(device),
+            input_proj,
             encoder: xavier(transformer(dim, heads, mlp_hidden, dropout).encoder(layers, device)),
             stage,
             placed,

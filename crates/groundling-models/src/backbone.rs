@@ -96,10 +96,9 @@ impl BackboneConfig {
         }
     }
 
-    /// Cells a side of the last map of a square picture that is whole cells; 0 if a stride is.
-    pub fn grid(&self, side: usize) -> usize {
-        let [.., last] = self.strides();
-        side.checked_div(last).unwrap_or(0)
+    /// Cells a side of the map of stage 0 to 3 of a square picture that is whole cells; 0 if there is no such stage or a stride is 0.
+    pub fn grid(&self, stage: usize, side: usize) -> usize {
+        self.strides().get(stage).and_then(|&stride| side.checked_div(stride)).unwrap_or(0)
     }
 
     /// Multiply-accumulates for a picture of so many rows and columns.
@@ -108,6 +107,14 @@ impl BackboneConfig {
             Self::ResNet(config) => config.macs(picture),
             Self::Swin(config) => config.macs(picture),
             Self::ScalableVit(config) => config.macs(picture),
+        }
+    }
+
+    /// As [`BackboneConfig::macs`], of what [`Backbone::forward_to`] computes.
+    pub fn macs_to(&self, last: usize, picture: [usize; 2]) -> u64 {
+        match self {
+            Self::Swin(config) => config.macs_to(last, picture),
+            Self::ResNet(_) | Self::ScalableVit(_) => self.macs(picture),
         }
     }
 
@@ -174,6 +181,24 @@ impl Backbone {
             }
             Self::Swin(net) => Ok(net.forward(picture)),
             Self::ScalableVit(net) => net.forward(picture),
+        }
+    }
+
+    /// As [`Backbone::forward`], of the stages up to this one, 0 to 3. What a Swin does behind it is not computed.
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`].
+    ///
+    /// # Panics
+    /// As [`Backbone::forward`], and if there is no such stage of a Swin.
+    pub fn forward_to(&self, last: usize, picture: Tensor<4>) -> Result<Vec<Tensor<4>>, TooSmall> {
+        match self {
+            Self::Swin(net) => Ok(net.forward_to(last, picture)),
+            Self::ResNet(_) | Self::ScalableVit(_) => {
+                let mut maps = self.forward(picture)?.to_vec();
+                maps.truncate(last + 1);
+                Ok(maps)
+            }
         }
     }
 

@@ -85,9 +85,14 @@ impl ResNetConfig {
 impl SwinConfig {
     /// Of the four maps of an image of so many rows and columns; windows are padded, the rest is not.
     pub fn macs(&self, image: [usize; 2]) -> u64 {
+        self.macs_to(3, image)
+    }
+
+    /// As [`SwinConfig::macs`], of the maps up to this stage, 0 to 3.
+    pub fn macs_to(&self, last: usize, image: [usize; 2]) -> u64 {
         let mut size = image.map(|side| side.div_ceil(self.patch));
         let mut total = dense(cells(size), self.in_channels * self.patch * self.patch, self.embed_dim);
-        for (stage, (depth, width)) in self.depths.into_iter().zip(self.channels()).enumerate() {
+        for (stage, (depth, width)) in self.depths.into_iter().zip(self.channels()).take(last + 1).enumerate() {
             if stage > 0 {
                 size = half(size);
                 total = sum([total, dense(cells(size), 2 * width, width)]); // four neighbours of half the width each

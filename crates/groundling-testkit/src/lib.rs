@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod module;
 pub mod recipe;
 pub mod tiny;
+pub mod torch;
 
 pub use array::Array;
 pub use close::{Tolerance, assert_close};

@@ -183,6 +183,39 @@ impl ModuleMapper for Update<'_> {
     }
 }
 
+/// The module with the parameters fixed whose names in files begin with one of `starts`. If nothing begins with one of them, that one.
+pub fn freeze<M: Module>(module: M, starts: &[String]) -> Result<M, String> {
+    let infos = parameters(&module);
+    let begins = |start: &str| infos.iter().any(|info| info.name.starts_with(start));
+    if let Some(nothing) = starts.iter().find(|start| !begins(start)) {
+        return Err(nothing.clone());
+    }
+    let fixed = |name: &str| starts.iter().any(|start| name.starts_with(start.as_str()));
+    let fixed: Vec<bool> = infos.iter().map(|info| fixed(&info.name)).collect();
+    Ok(module.map(&mut Freeze { fixed: fixed.into_iter() }))
+}
+
+struct Freeze {
+    /// Of each parameter in the order of the fields.
+    fixed: std::vec::IntoIter<bool>,
+}
+
+impl ModuleMapper for Freeze {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.fixed.next() == Some(true) { param.set_require_grad(false) } else { param }
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        self.fixed.next();
+        param
+    }
+
+    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
+        self.fixed.next();
+        param
+    }
+}
+
 /// The numbers of one update.
 struct Rates {
     beta1: f32,

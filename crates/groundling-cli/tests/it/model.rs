@@ -10,6 +10,7 @@ use groundling::{Bundle, Description};
 use groundling_models::contract::Trainable;
 use groundling_models::scanformer::{ScanFormer, ScanFormerConfig};
 use groundling_nn::checkpoint::Precision;
+use groundling_testkit::torch::{Entry, Numbers, authors_entries, training_checkpoint};
 use groundling_testkit::{fixtures, scratch};
 use serde_json::{Value, json};
 
@@ -484,4 +485,44 @@ fn checkpoints_of_both_layouts_become_weights() {
     assert!(code == 2 && err.contains("expected a safetensors or PyTorch file"), "{err}");
     let (code, _, err) = said(&["convert", "x", "--system", "cubism", "--preset", "tiny", "--dry-run"]);
     assert!(code == 2 && err.contains("there is no system \"cubism\""), "{err}");
+}
+
+/// Files as the authors of TransVG, VLTVG and QRNet save them, of the tiny presets: converted, asked, and refused when damaged.
+#[test]
+fn checkpoints_of_the_grounders_authors_become_weights() {
+    for system in ["transvg", "vltvg", "qrnet"] {
+        let folder = scratch(&format!("cli-authors-{system}"));
+        let entries = authors_entries(system);
+        let (checkpoint, out) = (folder.join("checkpoint.pth"), folder.join("weights"));
+        std::fs::write(&checkpoint, training_checkpoint(&entries)).unwrap();
+        let flags = ["convert", path(&checkpoint), "--system", system, "--preset", "tiny"];
+        let (code, text, err) = said(&[&flags[..], &["-o", path(&out), "--json"]].concat());
+        assert_eq!(code, 0, "{system}: {err}");
+        let converted: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&converted["layout"], &converted["fits"]), (&json!("official"), &json!(true)), "{system}");
+        for nothing in ["missing", "unused", "wrong_shape", "fresh"] {
+            assert_eq!(converted[nothing], json!([]), "{system}: {nothing}");
+        }
+        let (code, text, err) = said(&["ground", path(&photo()), "the cup", "--weights", path(&out), "--json"]);
+        assert_eq!(code, 0, "{system}: {err}");
+        let answers: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answers["answers"][0]["prediction"]["targets"].as_array().unwrap().len(), 1, "{system}");
+
+        let name = "bbox_embed.layers.1.weight";
+        let at = entries.iter().position(|entry| entry.name == name).unwrap();
+        let (mut cut, mut lost, mut wide) = (entries.clone(), entries.clone(), entries);
+        if let Numbers::Float(numbers) = &mut cut[at].numbers {
+            numbers.truncate(7);
+        }
+        lost.remove(at);
+        wide[at] = Entry::filled(name, &[48, 49]);
+        for (damage, entries, code_of, named) in
+            [("cut", cut, 2, name), ("lost", lost, 1, "bbox.layers.1.weight"), ("wide", wide, 1, name)]
+        {
+            std::fs::write(&checkpoint, training_checkpoint(&entries)).unwrap();
+            let (code, text, err) = said(&[&flags[..], &["--dry-run"]].concat());
+            assert_eq!(code, code_of, "{system}, {damage}: {text}{err}");
+            assert!(format!("{text}{err}").contains(named), "{system}, {damage}: {text}{err}");
+        }
+    }
 }

@@ -25,5 +25,5 @@ pub(crate) use init::{normal, xavier, zeros};
 pub(crate) use keys::{DETR_VISUAL_KEYS, FUSION_KEYS, bert_layout, visual_layouts};
 pub(crate) use look::ScoresOf;
 pub(crate) use losses::{BoxWeights, box_losses};
-pub(crate) use sizes::{check_backbone, check_bert, check_numbers, check_transformer};
+pub(crate) use sizes::{check_backbone, check_bert, check_numbers, check_transformer, last_stage};
 pub(crate) use words::{encode, phrase_ids};

@@ -64,16 +64,24 @@ pub(crate) fn check_bert(bert: &BertConfig, max_text: usize) -> Result<(), Confi
 }
 
 /// # Errors
-/// If a backbone of these sizes cannot be, or pictures of this side are no whole number of cells of its last map or too small for it.
-pub(crate) fn check_backbone(backbone: &BackboneConfig, image_size: usize) -> Result<(), ConfigError> {
+/// If a backbone of these sizes cannot be or has no such stage, or pictures of this side are no whole number of cells of its map or too small
+/// for it.
+pub(crate) fn check_backbone(backbone: &BackboneConfig, stage: usize, image_size: usize) -> Result<(), ConfigError> {
     backbone.check()?;
     let bad = |expected| Err(ConfigError { field: "image_size", found: image_size.to_string(), expected });
-    let [.., stride] = backbone.strides();
+    let Some(&stride) = backbone.strides().get(stage) else {
+        return Err(ConfigError { field: "stage", found: stage.to_string(), expected: "0 to 3".to_owned() });
+    };
     if !image_size.is_multiple_of(stride) {
-        return bad(format!("a multiple of {stride}, the stride of the backbone"));
+        return bad(format!("a multiple of {stride}, the stride of the map that is read"));
     }
     match backbone.fits([image_size; 2]) {
         Ok(()) => Ok(()),
         Err(error) => bad(format!("at least {}, which the backbone reduces to something", error.least)),
     }
+}
+
+/// The stage of a backbone that published models read.
+pub(crate) fn last_stage() -> usize {
+    3
 }

@@ -1,6 +1,7 @@
 //! The visual branch of TransVG and VLTVG: a backbone and DETR's encoder.
 
 use burn::module::Module;
+use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
 use groundling_kernels::Activation;
 use groundling_nn::attention::AttentionBias;
@@ -17,6 +18,10 @@ use crate::contract::ConfigError;
 pub struct DetrVisualConfig<'a> {
     /// The backbone.
     pub backbone: &'a BackboneConfig,
+    /// Which of its maps is read, 0 to 3.
+    pub stage: usize,
+    /// Whether tokens hold their places themselves, rather than queries and keys alone.
+    pub placed: bool,
     /// Width `D` of a token, a multiple of 4.
     pub dim: usize,
     /// Attention heads.
@@ -51,6 +56,8 @@ pub struct DetrVisual {
     pub input_proj: Convolution,
     /// Over the tokens.
     pub encoder: Encoder,
+    stage: usize,
+    placed: bool,
 }
 
 /// The visual tokens of a batch.
@@ -71,14 +78,21 @@ impl DetrVisual {
     /// As [`BackboneConfig::init`].
     ///
     /// # Panics
-    /// If the heads do not divide the width, and as [`BackboneConfig::init`].
+    /// If the heads do not divide the width or there is no such stage, and as [`BackboneConfig::init`].
     pub fn new(config: &DetrVisualConfig<'_>, device: &Device) -> Result<Self, ConfigError> {
-        let DetrVisualConfig { backbone, dim, heads, mlp_hidden, layers, dropout } = *config;
-        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(backbone.channels()[3], dim, 1) };
+        let DetrVisualConfig { backbone, stage, placed, dim, heads, mlp_hidden, layers, dropout } = *config;
+        let inputs = backbone.channels()[stage];
+        let point = ConvolutionConfig { bias: true, ..ConvolutionConfig::same(inputs, dim, 1) };
+        // As PyTorch draws it, uniform up to the root of one over its inputs: larger values would hide the places from a model that starts here.
+        let uniform = Initializer::KaimingUniform { gain: 3f64.sqrt().recip(), fan_out_only: false };
+        let mut input_proj = point.init(device);
+        input_proj.weight = uniform.init_with([dim, inputs, 1, 1], Some(inputs), Some(dim), device);
         Ok(Self {
             backbone: backbone.init(device)?,
-            input_proj: point.init(device),
+            input_proj,
             encoder: xavier(transformer(dim, heads, mlp_hidden, dropout).encoder(layers, device)),
+            stage,
+            placed,
         })
     }
 
@@ -86,12 +100,13 @@ impl DetrVisual {
     /// - `canvases` `[B, 3, H, W]`
     pub(crate) fn forward<O: Look>(&self, canvases: Tensor<4>, cells: &Cells, look: &mut O) -> Seen {
         let device = canvases.device();
-        let maps = self.backbone.forward(canvases).expect("the side of canvases was checked with the configuration");
+        let maps = self.backbone.forward_to(self.stage, canvases);
+        let maps = maps.expect("the side of canvases was checked with the configuration");
         let stages = if matches!(self.backbone, Backbone::ResNet(_)) { "resnet.layer{}" } else { "backbone.stage{}" };
         for (index, map) in maps.iter().enumerate() {
             look.see(stages, index + 1, || map.clone());
         }
-        let [.., last] = maps;
+        let last = maps.into_iter().next_back().expect("at least one stage is read");
         let map = self.input_proj.forward(last);
         look.see("input_proj", 0, || map.clone());
         let [b, d, h, w] = map.dims();
@@ -106,6 +121,9 @@ impl DetrVisual {
         let padding = cells.flat(&device);
         let bias = padding.clone().map_or(AttentionBias::none(), AttentionBias::padding);
         let mut tokens = map.reshape([b, d, h * w]).swap_dims(1, 2);
+        if self.placed {
+            tokens = tokens + position.clone();
+        }
         for (index, layer) in self.encoder.layers.iter().enumerate() {
             tokens = layer.forward(Tokens::new(tokens).at(position.clone()).masked(bias.clone()));
             look.see("detr_encoder.{}", index, || tokens.clone());

@@ -6,7 +6,7 @@ use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::BackboneConfig;
-use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops};
+use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops, last_stage};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a TransVG; `config.json` beside its weights.
@@ -15,6 +15,13 @@ use crate::contract::ConfigError;
 pub struct TransVgConfig {
     /// The image backbone.
     pub backbone: BackboneConfig,
+    /// Which of its four maps is read, from 0: the last in published models.
+    #[serde(default = "last_stage")]
+    pub stage: usize,
+    /// Whether visual tokens hold their places themselves, rather than queries and keys alone as in published models, whose detectors have
+    /// taught the backbone where things are.
+    #[serde(default)]
+    pub placed: bool,
     /// The phrase encoder.
     pub bert: BertConfig,
     /// Side of the canvas in pixels, a multiple of the backbone's stride.
@@ -42,6 +49,8 @@ impl TransVgConfig {
     pub fn r50() -> Self {
         Self {
             backbone: BackboneConfig::ResNet(ResNetConfig::r50().with_frozen(2)),
+            stage: last_stage(),
+            placed: false,
             bert: BertConfig::base_uncased(),
             image_size: 640,
             max_text: 20,
@@ -88,7 +97,7 @@ impl TransVgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.backbone.grid(self.image_size)
+        self.backbone.grid(self.stage, self.image_size)
     }
 
     /// Checks that the numbers go together.
@@ -106,15 +115,15 @@ impl TransVgConfig {
         ])?;
         check_transformer(self.dim, self.heads, self.dropout)?;
         check_bert(&self.bert, self.max_text)?;
-        check_backbone(&self.backbone, self.image_size)
+        check_backbone(&self.backbone, self.stage, self.image_size)
     }
 
     /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
         let (tokens, d) = (self.grid().pow(2), self.dim);
         let picture = macs::sum([
-            self.backbone.macs([self.image_size; 2]),
-            macs::dense(tokens, self.backbone.channels()[3], d),
+            self.backbone.macs_to(self.stage, [self.image_size; 2]),
+            macs::dense(tokens, self.backbone.channels()[self.stage], d),
             macs::encoder(self.encoder_layers, tokens, d, self.mlp_hidden),
             macs::dense(tokens, d, d),
         ]);
@@ -149,6 +158,7 @@ mod tests {
             (TransVgConfig { heads: 5, ..tiny() }, "heads"),
             (TransVgConfig { dim: 6, heads: 1, ..tiny() }, "dim"),
             (TransVgConfig { image_size: 100, ..tiny() }, "image_size"),
+            (TransVgConfig { stage: 4, ..tiny() }, "stage"),
             (TransVgConfig { max_text: 1, ..tiny() }, "max_text"),
             (TransVgConfig { max_text: 65, ..tiny() }, "bert.positions"),
             (TransVgConfig { fusion_layers: 0, ..tiny() }, "fusion_layers"),

@@ -77,6 +77,8 @@ impl TransVg {
         let TransVgConfig { dim, heads, mlp_hidden, max_text, dropout, .. } = *config;
         let visual = DetrVisualConfig {
             backbone: &config.backbone,
+            stage: config.stage,
+            placed: config.placed,
             dim,
             heads,
             mlp_hidden,

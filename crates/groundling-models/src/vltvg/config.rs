@@ -6,7 +6,7 @@ use groundling_nn::resnet::ResNetConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::BackboneConfig;
-use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops};
+use crate::bases::{check_backbone, check_bert, check_numbers, check_transformer, flops, last_stage};
 use crate::contract::ConfigError;
 
 /// Everything that decides the shapes of a VLTVG; `config.json` beside its weights.
@@ -15,6 +15,13 @@ use crate::contract::ConfigError;
 pub struct VltvgConfig {
     /// The image backbone.
     pub backbone: BackboneConfig,
+    /// Which of its four maps is read, from 0: the last in published models.
+    #[serde(default = "last_stage")]
+    pub stage: usize,
+    /// Whether visual tokens hold their places themselves, rather than queries and keys alone as in published models, whose detectors have
+    /// taught the backbone where things are.
+    #[serde(default)]
+    pub placed: bool,
     /// The phrase encoder.
     pub bert: BertConfig,
     /// Of how many of its last layers the mean is read.
@@ -45,6 +52,8 @@ impl VltvgConfig {
     pub fn r50() -> Self {
         Self {
             backbone: BackboneConfig::ResNet(ResNetConfig::r50().with_frozen(2)),
+            stage: last_stage(),
+            placed: false,
             bert: BertConfig::base_uncased(),
             bert_output_layers: 4,
             image_size: 640,
@@ -93,7 +102,7 @@ impl VltvgConfig {
 
     /// Cells a side of the visual map.
     pub fn grid(&self) -> usize {
-        self.backbone.grid(self.image_size)
+        self.backbone.grid(self.stage, self.image_size)
     }
 
     /// Checks that the numbers go together.
@@ -116,15 +125,15 @@ impl VltvgConfig {
             let found = self.bert_output_layers.to_string();
             return Err(ConfigError { field: "bert_output_layers", found, expected });
         }
-        check_backbone(&self.backbone, self.image_size)
+        check_backbone(&self.backbone, self.stage, self.image_size)
     }
 
     /// Operations of a phrase of this many pieces and a picture, everything included; a multiply-add is two.
     pub fn dense_flops(&self, pieces: usize) -> u64 {
         let (s, d, f) = (self.grid().pow(2), self.dim, self.mlp_hidden);
         let picture = macs::sum([
-            self.backbone.macs([self.image_size; 2]),
-            macs::dense(s, self.backbone.channels()[3], d),
+            self.backbone.macs_to(self.stage, [self.image_size; 2]),
+            macs::dense(s, self.backbone.channels()[self.stage], d),
             macs::encoder(self.encoder_layers, s, d, f),
         ]);
         let offsets = 2 * self.grid() + 1;

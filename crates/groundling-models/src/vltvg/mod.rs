@@ -119,6 +119,8 @@ impl Vltvg {
         let VltvgConfig { dim, heads, mlp_hidden, dropout, .. } = *config;
         let visual = DetrVisualConfig {
             backbone: &config.backbone,
+            stage: config.stage,
+            placed: config.placed,
             dim,
             heads,
             mlp_hidden,

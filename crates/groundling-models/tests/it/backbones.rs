@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor};
+use groundling_core::ContentRect;
 use groundling_models::backbone::BackboneConfig;
-use groundling_models::contract::Trainable;
+use groundling_models::bases::Look;
+use groundling_models::contract::{Batch, Trainable};
 use groundling_models::dmmi::{Backbone as DmmiBackbone, Dmmi, DmmiConfig, Language, Observer, Seen};
 use groundling_models::focus_detr::{FocusDetr, FocusDetrConfig};
 use groundling_models::scalablevit::{HeadConfig, HeadKind, Order, OutputNorm, ScalableVitConfig};
@@ -235,8 +237,8 @@ fn layouts_are_those_of_the_backbone() {
         let published = name == "res_net";
         let transvg = TransVgConfig { backbone: backbone.clone(), ..TransVgConfig::tiny() };
         let vltvg = VltvgConfig { backbone: backbone.clone(), ..VltvgConfig::tiny() };
-        let expected: &[&str] =
-            if published { &["official", "detr", "bert", "imagenet"] } else { &["bert", "imagenet"] };
+        let mut expected = if published { vec!["official", "detr"] } else { Vec::new() };
+        expected.extend(["bert", "imagenet", "focus-detr"]);
         assert_eq!(names(TransVg::layouts(&transvg)), expected, "{name}");
         assert_eq!(names(Vltvg::layouts(&vltvg)), expected, "{name}");
         let detector = FocusDetrConfig { backbone, ..FocusDetrConfig::tiny() };
@@ -246,6 +248,66 @@ fn layouts_are_those_of_the_backbone() {
     }
     assert_eq!(names(Dmmi::layouts(&dmmi(scalable()))), ["encoders"]);
     assert_eq!(names(Dmmi::layouts(&DmmiConfig::tiny())), ["official", "encoders"]);
+}
+
+/// What is not read is not computed, and the rest is as if it were.
+#[test]
+fn maps_up_to_a_stage_are_those_of_all() {
+    let device = Device::flex();
+    let _alone = support::alone();
+    device.seed(6);
+    let picture = support::tensor(&fill::uniform("picture", &[1, 3, 64, 96], -2.0, 2.0, 5), &device);
+    for (name, config) in kinds() {
+        let backbone = config.init(&device).unwrap();
+        let all = backbone.forward(picture.clone()).unwrap();
+        for last in 0..4 {
+            let some = backbone.forward_to(last, picture.clone()).unwrap();
+            assert_eq!(some.len(), last + 1, "{name}");
+            for (some, all) in some.into_iter().zip(&all) {
+                assert_eq!(some.into_data(), all.clone().into_data(), "{name}, {last}");
+            }
+        }
+        assert_eq!(config.macs_to(3, [64, 96]), config.macs([64, 96]), "{name}");
+        let cheaper = config.macs_to(1, [64, 96]) < config.macs([64, 96]);
+        assert_eq!(cheaper, name == "swin", "{name}: only a Swin stops early");
+    }
+}
+
+/// Attention over equal tokens gives equal tokens, wherever they are, unless tokens hold their places.
+#[test]
+fn places_are_in_tokens_only_if_asked() {
+    struct Tokens(Option<Tensor<3>>);
+    impl Look for Tokens {
+        fn see<const D: usize>(&mut self, name: &'static str, _: usize, value: impl FnOnce() -> Tensor<D>) {
+            if name == "visu_proj" {
+                let value = value();
+                let sizes: [usize; D] = value.dims();
+                self.0 = Some(value.reshape([sizes[0], sizes[1], sizes[2]]));
+            }
+        }
+    }
+    let device = Device::flex();
+    let _alone = support::alone();
+    for placed in [false, true] {
+        let swin = SwinConfig { window: 4, ..SwinConfig::tiny() };
+        let config = TransVgConfig { backbone: BackboneConfig::Swin(swin), stage: 2, placed, ..TransVgConfig::tiny() };
+        device.seed(8);
+        let model = TransVg::new(&config, &device).unwrap();
+        let batch = Batch {
+            canvases: Tensor::ones([1, 3, 128, 128], &device),
+            contents: vec![ContentRect { top: 0, left: 0, height: 128, width: 128 }],
+            ids: Tensor::from_data([[101, 2417, 102]], &device),
+            lengths: vec![3],
+            erased: None,
+        };
+        let mut look = Tokens(None);
+        model.forward(&batch, &mut look);
+        let tokens = look.0.unwrap();
+        assert_eq!(tokens.dims()[1], 64);
+        let apart = (tokens.clone() - tokens.narrow(1, 0, 1)).abs().max().into_scalar::<f32>();
+        assert_eq!(apart > 1e-2, placed, "{apart}");
+        assert!(placed || apart < 1e-4, "{apart}");
+    }
 }
 
 /// A released classifier's names start the backbone of every system that can have it, and nothing else.

@@ -174,16 +174,24 @@ impl Swin {
     /// # Panics
     /// If the image has other channels than the configuration.
     pub fn forward(&self, image: Tensor<4>) -> [Tensor<4>; 4] {
+        self.forward_to(3, image).try_into().expect("four stages give four maps")
+    }
+
+    /// As [`Swin::forward`], of the stages up to this one, 0 to 3; those behind it are not computed.
+    ///
+    /// # Panics
+    /// If there is no such stage, or the image has other channels than the configuration.
+    pub fn forward_to(&self, last: usize, image: Tensor<4>) -> Vec<Tensor<4>> {
         let mut map = self.patch_embed.forward(image);
-        [0, 1, 2, 3].map(|index| {
+        let stage = |index: usize| {
             let stage = &self.layers[index];
             let after = stage.forward_blocks(map.clone());
-            map = match &stage.downsample {
-                Some(downsample) => downsample.forward(after.clone()),
-                None => after.clone(),
-            };
+            if let Some(downsample) = stage.downsample.as_ref().filter(|_| index < last) {
+                map = downsample.forward(after.clone());
+            }
             self.normed(index, after).into_image()
-        })
+        };
+        (0..=last).map(stage).collect()
     }
 
     /// The map of stage 0..=3 after its own norm.

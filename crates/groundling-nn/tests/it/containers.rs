@@ -2,9 +2,7 @@
 
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Limits, Weights};
 use groundling_testkit::scratch;
-use zip::CompressionMethod;
-
-use crate::pickles::{archive, dictionary, int, pickle, tensor, text};
+use groundling_testkit::torch::{CompressionMethod, archive, dictionary, int, pickle, tensor, text};
 
 fn matrix() -> Vec<u8> {
     tensor(4, [2, 2], [2, 1])

@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use groundling_nn::checkpoint::{Checkpoint, CheckpointError, Format, Limits, Weights};
+use groundling_testkit::torch::{CompressionMethod, archive, dictionary, pickle, tensor};
 use groundling_testkit::{goldens, hostile, scratch};
-use zip::CompressionMethod;
-
-use crate::pickles::{archive, dictionary, pickle, tensor};
 
 /// A safetensors file with this header.
 fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {

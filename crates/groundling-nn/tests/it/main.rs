@@ -10,7 +10,6 @@ mod losses;
 mod matcher;
 mod numbers;
 mod parity;
-mod pickles;
 mod position;
 mod prepared;
 mod support;

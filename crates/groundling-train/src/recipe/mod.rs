@@ -225,6 +225,9 @@ pub struct OptimizerSection {
     pub factors: Factors,
     /// Share of the steps before which parameters of the backbone group stand still.
     pub backbone_from: f64,
+    /// Beginnings of names of parameters that are never trained, such as `visual.backbone.`; no gradients are computed for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
     /// Gradients are scaled down to this norm; 0 for never.
     pub clip_norm: f64,
     /// Keep an exponential moving average of the weights: it is what is evaluated and published.
@@ -456,6 +459,7 @@ impl Default for OptimizerSection {
             weight_decay: 0.01,
             factors: Factors::default(),
             backbone_from: 0.0,
+            frozen: Vec::new(),
             clip_norm: 1.0,
             ema: EmaSection::default(),
             muon: None,

@@ -18,7 +18,7 @@ use groundling_nn::layers::PrepareInference;
 use super::{Control, Event, Job, LOCK_FILE, Memory, Observer, Plan, Resume, Summary, TrainError};
 use crate::batches::{BatchError, BatchStream, Batches, mixed};
 use crate::log::{EvaluationLine, Log, StepLine};
-use crate::optimizer::{HostGradients, Optimizer};
+use crate::optimizer::{HostGradients, Optimizer, freeze};
 use crate::recipe::{DataSection, RecipeError};
 use crate::schedule::rate_factor;
 use crate::state::{Progress, STATE_FILE, State, StateError, recipe_differences};
@@ -136,6 +136,11 @@ impl<T: Task> Run<T> {
             model = State::read(path)?.get_module("model", model)?;
         }
         let o = &recipe.optimizer;
+        let mut model = freeze(model, &o.frozen).map_err(|start| RecipeError::Value {
+            key: "optimizer.frozen".into(),
+            found: format!("{start:?}, with which no name begins"),
+            expected: "beginnings of names of parameters, such as \"visual.backbone.\"".to_owned(),
+        })?;
         let mut optimizer = Optimizer::new(&model, o, T::Model::parameter_group, T::Model::decays);
         if let (Some(muon), false) = (&o.muon, optimizer.has_muon()) {
             let found = format!("{:?}, of which no matrix of the model has one", muon.names);

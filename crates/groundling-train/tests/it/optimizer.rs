@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use groundling_models::contract::ParameterGroup;
-use groundling_train::optimizer::{HostGradients, Optimizer};
+use groundling_train::optimizer::{HostGradients, Optimizer, freeze};
 use groundling_train::recipe::{Factors, MuonSection, OptimizerSection};
 
 #[derive(Module, Debug)]
@@ -205,4 +205,20 @@ fn muon_evens_out_all_directions() {
     let moved: Vec<f64> = before.iter().zip(values(&module.wide)).map(|(a, b)| (a - b) / scale).collect();
     assert!((0.6..1.3).contains(&moved[0]) && (0.6..1.3).contains(&moved[4]), "{moved:?}");
     assert!([1, 2, 3, 5].iter().all(|&index| moved[index].abs() < 1e-4), "{moved:?}");
+}
+
+/// What is frozen by its name gets no gradient and no step; what is not still does.
+#[test]
+fn frozen_names_stand_still() {
+    let device = Device::flex().autodiff();
+    let mut module = freeze(two(&device), &["mat".to_owned()]).unwrap();
+    let mut optimizer = Optimizer::new(&module, &OptimizerSection::default(), group, decays);
+    for _ in 0..2 {
+        let found = gradients(&module);
+        module = optimizer.step(module, found, 0.01);
+    }
+    assert_eq!(values(&module.matrix), [1.0, -2.0]);
+    assert_ne!(values(&module.vector), [0.5]);
+    assert_eq!(optimizer.moments().map(|(name, _)| name).collect::<Vec<_>>(), ["vector"]);
+    assert_eq!(freeze(two(&device), &["vector".to_owned(), "matrices".to_owned()]).unwrap_err(), "matrices");
 }

@@ -1,6 +1,7 @@
 //! Golden fixtures, one module for each folder.
 
 mod attbalance;
+mod authors;
 mod bases;
 mod dmmi;
 mod focus_detr;

@@ -33,6 +33,8 @@ impl Config {
     pub(super) fn ours(&self) -> TransVgConfig {
         TransVgConfig {
             backbone: BackboneConfig::ResNet(self.backbone.config()),
+            stage: 3,
+            placed: false,
             bert: self.bert.config(),
             image_size: self.image_size,
             max_text: self.text_len,

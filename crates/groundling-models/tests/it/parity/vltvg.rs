@@ -48,6 +48,8 @@ impl Config {
     pub(super) fn ours(&self, case: &Case) -> VltvgConfig {
         VltvgConfig {
             backbone: BackboneConfig::ResNet(self.backbone.config()),
+            stage: 3,
+            placed: false,
             bert: self.bert.config(),
             bert_output_layers: self.bert_output_layers,
             image_size: self.image_size,

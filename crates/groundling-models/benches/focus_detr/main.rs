@@ -5,6 +5,8 @@
 //! operations would take: 1.00 is in proportion. With `GROUNDLING_PEER_PYTHON` the Deformable DETR of transformers takes turns too.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "../models/memory.rs"]
+mod memory;
 #[path = "../../../groundling-kernels/benches/kernels/peer.rs"]
 mod peer;
 
@@ -81,6 +83,7 @@ fn main() {
     if !theirs.is_empty() {
         println!("Deformable DETR of transformers, 230.91 GMACs: {:.1} ms", 1e3 * median(&mut theirs));
     }
+    memory::print(peer.as_mut());
 }
 
 fn print(rows: &mut [Row], [height, width]: [usize; 2]) {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod grounders;
+mod memory;
 #[path = "../../../groundling-kernels/benches/kernels/peer.rs"]
 mod peer;
 mod scalablevit;
@@ -61,19 +62,7 @@ fn main() {
             }
         }
     }
-    let theirs = peer.as_mut().and_then(peer::Peer::peak);
-    for (program, bytes) in [("ours", peak()), ("PyTorch", theirs)] {
-        if let Some(bytes) = bytes {
-            println!("at most in memory, {program}: {:.0} MB", bytes / 1e6);
-        }
-    }
-}
-
-/// Bytes that this process ever had resident.
-fn peak() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<f64>().ok().map(|kilobytes| kilobytes * 1024.0)
+    memory::print(peer.as_mut());
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

@@ -147,7 +147,7 @@ fn two_files_one_after_the_other() {
 
     let (model, report) = load::<TransVg>(&config, &write("detr", &detr), "detr").unwrap();
     assert!(report.kept.iter().all(|(name, _)| !name.starts_with("visual.")), "{report}");
-    let checkpoint = Checkpoint::open(&write("bert", &bert), &Limits::default()).unwrap();
+    let checkpoint = Checkpoint::open(write("bert", &bert), &Limits::default()).unwrap();
     let bert_rules = TransVg::layouts(&config).into_iter().find(|layout| layout.name == "bert").unwrap().rules;
     let (model, report) = load_into(model, &checkpoint, &bert_rules).unwrap();
     assert!(report.kept.iter().all(|(name, _)| !name.starts_with("text.")), "{report}");

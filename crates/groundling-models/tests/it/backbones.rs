@@ -132,6 +132,7 @@ fn every_backbone_gives_four_maps_and_learns() {
 /// Names in files are those that the system had before, and the count of operations is the backbone's and what is behind it.
 #[test]
 fn grounders_take_any_backbone() {
+    let _alone = support::alone();
     for (name, backbone) in kinds() {
         let config = TransVgConfig { backbone: backbone.clone(), ..TransVgConfig::tiny() };
         let model = TransVg::new(&config, &Device::flex()).unwrap();
@@ -313,6 +314,7 @@ fn places_are_in_tokens_only_if_asked() {
 /// A released classifier's names start the backbone of every system that can have it, and nothing else.
 #[test]
 fn classifiers_start_the_backbone() {
+    let _alone = support::alone();
     let device = Device::flex();
     let classifier = ScalableVitConfig { window: 3, ..ScalableVitConfig::tiny() }.init(&device).unwrap();
     let published = crate::scalablevit::published(&classifier);

@@ -122,6 +122,7 @@ fn whole_and_damaged<M: System>(config: &M::Config) {
 
 #[test]
 fn whole_checkpoints_load_and_damaged_ones_name_the_tensor() {
+    let _alone = crate::support::alone();
     whole_and_damaged::<TransVg>(&TransVgConfig::tiny());
     whole_and_damaged::<Vltvg>(&VltvgConfig::tiny());
     whole_and_damaged::<QrNet>(&QrNetConfig::tiny());
@@ -130,6 +131,7 @@ fn whole_checkpoints_load_and_damaged_ones_name_the_tensor() {
 /// What training starts from comes in two files, one for the picture and one for the phrase.
 #[test]
 fn two_files_one_after_the_other() {
+    let _alone = crate::support::alone();
     let config = TransVgConfig::tiny();
     let entries = authors_entries(TransVg::NAME);
     let part = |from: &str, to: &str| -> Vec<Entry> {

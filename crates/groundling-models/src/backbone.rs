@@ -16,7 +16,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use groundling_nn::checkpoint::Rule;
+use groundling_nn::checkpoint::{Rule, ignore};
 use groundling_nn::layers::PrepareInference;
 use groundling_nn::resnet::{BACKBONE_KEYS, BlockKind, ResNet, ResNetConfig};
 use groundling_nn::swin::{self, Swin, SwinConfig};
@@ -25,8 +25,20 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::bases::check_numbers;
-use crate::contract::ConfigError;
+use crate::contract::{ConfigError, Layout};
 use crate::scalablevit::{CLASSIFIER_TO_DENSE_KEYS, ScalableVit, ScalableVitConfig, TooSmall};
+
+/// What training starts from: the backbone of a Focus-DETR of this program; `rules` say where it goes and what it does not have.
+pub(crate) fn focus_detr_layout(rules: &[Rule]) -> Layout {
+    const MAPS: &str = "what the detector does with its maps";
+    let behind = [
+        ignore(r"^(neck|encoder|decoder|selector|proposals)\.", MAPS),
+        ignore(r"^(level_embedding|query_content|label_embedding)$", MAPS),
+        ignore(r"^(class_heads|box_heads)\.", "heads for object detection"),
+    ];
+    let about = "a Focus-DETR of this program, for the backbone: what training starts from";
+    Layout::new("focus-detr", about, "neck.levels.", &[&behind, rules].concat())
+}
 
 /// What makes maps of a picture, and its sizes.
 ///

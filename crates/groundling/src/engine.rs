@@ -15,6 +15,13 @@ pub(crate) type Reading = Arc<dyn Any + Send + Sync>;
 pub(crate) trait Engine: Send + Sync {
     fn read_phrase(&self, ids: &[u32]) -> Reading;
     fn read_canvas(&self, prepared: Prepared) -> Reading;
+    /// Reads a phrase and answers it, which takes less than one after the other.
+    fn ground_new(
+        &self,
+        ids: &[u32],
+        view: &Reading,
+        options: &GroundOptions,
+    ) -> Result<(Reading, Grounded), OptionError>;
     fn ground(&self, pairs: &[(&Reading, &Reading)], options: &GroundOptions) -> Result<Vec<Grounded>, OptionError>;
 }
 
@@ -39,6 +46,16 @@ where
         let shape = [1, 3, canvas.height() as usize, canvas.width() as usize];
         let canvas = Tensor::from_data(TensorData::new(prepared.pixels, shape), &self.device);
         Arc::new(self.read(canvas, content))
+    }
+
+    fn ground_new(
+        &self,
+        ids: &[u32],
+        view: &Reading,
+        options: &GroundOptions,
+    ) -> Result<(Reading, Grounded), OptionError> {
+        let (phrase, grounded) = self.model.ground_new(ids, typed(view), options)?;
+        Ok((Arc::new(phrase), grounded))
     }
 
     fn ground(&self, pairs: &[(&Reading, &Reading)], options: &GroundOptions) -> Result<Vec<Grounded>, OptionError> {

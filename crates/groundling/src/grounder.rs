@@ -291,16 +291,21 @@ impl Grounder {
     }
 
     fn reading(&self, phrase: &Phrase) -> Reading {
-        let shared = &self.shared;
-        let kept = || shared.phrases.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept().get(&phrase.as_str().to_owned());
-        if let Some(reading) = known {
+        if let Some(reading) = self.kept_reading(phrase) {
             return reading;
         }
         // Not under the lock: a thread that computes may take up other work meanwhile, and would wait for itself.
-        let reading = shared.engine.read_phrase(&self.pieces(phrase).ids);
-        kept().put(phrase.as_str().to_owned(), reading.clone());
+        let reading = self.shared.engine.read_phrase(&self.pieces(phrase).ids);
+        self.keep(phrase, reading.clone());
         reading
+    }
+
+    fn kept_reading(&self, phrase: &Phrase) -> Option<Reading> {
+        self.shared.phrases.lock().unwrap_or_else(PoisonError::into_inner).get(&phrase.as_str().to_owned())
+    }
+
+    fn keep(&self, phrase: &Phrase, reading: Reading) {
+        self.shared.phrases.lock().unwrap_or_else(PoisonError::into_inner).put(phrase.as_str().to_owned(), reading);
     }
 }
 
@@ -344,9 +349,15 @@ impl Session {
     }
 
     fn grounded(&self, phrase: &Phrase, options: &Options) -> Result<Grounded, GroundError> {
-        let reading = self.grounder.reading(phrase);
-        let answers = self.grounder.shared.engine.ground(&[(&reading, &self.view)], &options.of_model()?)?;
-        Ok(answers.into_iter().next().unwrap_or_default())
+        let (grounder, options) = (&self.grounder, options.of_model()?);
+        if let Some(reading) = grounder.kept_reading(phrase) {
+            let answers = grounder.shared.engine.ground(&[(&reading, &self.view)], &options)?;
+            return Ok(answers.into_iter().next().unwrap_or_default());
+        }
+        let (reading, answer) =
+            grounder.shared.engine.ground_new(&grounder.pieces(phrase).ids, &self.view, &options)?;
+        grounder.keep(phrase, reading);
+        Ok(answer)
     }
 
     /// The answer in pixels of the canvas, for models whose pictures fill it: what evaluations compare that resize the truth to the canvas

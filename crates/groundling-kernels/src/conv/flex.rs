@@ -304,6 +304,7 @@ impl Forward<'_> {
                                 a: weight.as_ptr().add(start * rows + row * block),
                                 b: packed.add(panel * block * width),
                                 b_stride: width,
+                                ahead: packed.add(panel * block * width),
                                 c: Rows { data: self.out.add((first + row) * pixels + column), stride: pixels },
                                 accumulate: start > 0,
                             };
@@ -452,6 +453,7 @@ fn grad_weight_task(
                                     a: strip.add(row * block),
                                     b: packed.as_ptr().add((panel * pixels + start) * tile.columns),
                                     b_stride: tile.columns,
+                                    ahead: packed.as_ptr().add((panel * pixels + start) * tile.columns),
                                     c: Rows {
                                         data: to.as_mut_ptr().add(row * rows + panel * tile.columns),
                                         stride: rows,

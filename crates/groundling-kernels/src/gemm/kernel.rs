@@ -39,6 +39,9 @@ pub(crate) struct Call {
     /// `b[k * b_stride + column]`.
     pub(crate) b: *const f32,
     pub(crate) b_stride: usize,
+    /// What will be read soon, brought into the second-level cache meanwhile: one cache line for each step of the depth, as far apart as the
+    /// rows of `b`. Need not be valid; `b` where nothing is known.
+    pub(crate) ahead: *const f32,
     pub(crate) c: Rows,
     /// Adds to `c` instead of overwriting it.
     pub(crate) accumulate: bool,
@@ -102,8 +105,10 @@ unsafe fn by_rows<S: Simd>(call: &Call) {
 unsafe fn strip<S: Simd, const ROWS: usize>(call: &Call) {
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; ROWS];
-        let (mut a, mut b) = (call.a, call.b);
+        let (mut a, mut b, mut ahead) = (call.a, call.b, call.ahead);
         for _ in 0..call.depth {
+            S::prefetch(ahead);
+            ahead = ahead.wrapping_add(call.b_stride);
             let (left, right) = (S::load(b), S::load(b.add(S::LANES)));
             for (row, sum) in sums.iter_mut().enumerate() {
                 let value = S::splat(*a.add(row));

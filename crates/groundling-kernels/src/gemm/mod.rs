@@ -179,36 +179,69 @@ impl Product<'_> {
         }
         let tile = Tile::of(self.isa);
         let strips = Strips::new(rows.len(), tile.rows);
-        // With few rows the whole of A fits beside the panels, and C is written once.
-        let block = if rows.len() <= 2 * tile.rows { 4 * DEPTH } else { DEPTH };
-        scratch::local(rows.len() * block.min(self.depth), |packed| {
-            for start in (0..self.depth).step_by(block) {
-                let depth = (self.depth - start).min(block);
-                for (row, count) in strips.iter() {
-                    // SAFETY: rows and depth are inside A, the strips fill `rows.len() * depth` elements.
+        // Sums are always cut at the same places, so that a row's result does not depend on the rows beside it. With few rows several blocks of A
+        // fit beside the panels, and B is read straight ahead.
+        let chunk = if rows.len() <= 2 * tile.rows { 4 * DEPTH } else { DEPTH };
+        scratch::local(rows.len() * chunk.min(self.depth), |packed| {
+            for chunk_start in (0..self.depth).step_by(chunk) {
+                let chunk_end = (chunk_start + chunk).min(self.depth);
+                let blocks =
+                    || (chunk_start..chunk_end).step_by(DEPTH).map(|start| (start, (chunk_end - start).min(DEPTH)));
+                for ((start, depth), (row, count)) in
+                    blocks().flat_map(|block| strips.iter().map(move |strip| (block, strip)))
+                {
+                    // SAFETY: rows and depth are inside A, the strips of a block fill `rows.len() * depth` elements behind those of the blocks before.
                     unsafe {
                         let from = self.a.from(rows.start + row, start);
-                        pack::interleave(self.isa, from, count, depth, packed.add(row * depth), count);
+                        let to = packed.add((start - chunk_start) * rows.len() + row * depth);
+                        pack::interleave(self.isa, from, count, depth, to, count);
                     }
                 }
                 for panel in panels.clone() {
-                    // SAFETY: the panel is one of B's, C has its rows and columns, and they are this task's alone.
-                    unsafe { self.panel(&strips, packed, rows.start, panel, start, depth) };
+                    for (start, depth) in blocks() {
+                        // What is read after this: the panel's next block, the next panel, or the first one of the next chunk.
+                        let end = start + depth;
+                        let next = if end < chunk_end {
+                            (panel, end)
+                        } else if panel + 1 < panels.end {
+                            (panel + 1, chunk_start)
+                        } else {
+                            (panels.start, chunk_end)
+                        };
+                        // SAFETY: the panel is one of B's, C has its rows and columns, and they are this task's alone.
+                        unsafe {
+                            let packed = packed.add((start - chunk_start) * rows.len());
+                            self.panel(&strips, packed, rows.start, panel, start, depth, next);
+                        }
+                    }
                 }
             }
         });
     }
 
-    unsafe fn panel(&self, strips: &Strips, packed: *const f32, row: usize, panel: usize, start: usize, depth: usize) {
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn panel(
+        &self,
+        strips: &Strips,
+        packed: *const f32,
+        row: usize,
+        panel: usize,
+        start: usize,
+        depth: usize,
+        next: (usize, usize),
+    ) {
         let width = Tile::of(self.isa).columns;
         let columns = (self.columns - panel * width).min(width);
+        let lines = self.b.data.wrapping_add(next.0 * self.b.panel + next.1 * self.b.stride);
         // SAFETY: as the caller promises.
         unsafe {
             let (b, b_stride) = match self.b.tail {
                 Some((tail, data)) if tail == panel => (data.add(start * width), width),
                 _ => (self.b.data.add(panel * self.b.panel + start * self.b.stride), self.b.stride),
             };
-            for (offset, count) in strips.iter() {
+            for (strip, (offset, count)) in strips.iter().enumerate() {
+                // A row of a panel is two cache lines of 64 bytes.
+                let ahead = if strip < 2 { lines.wrapping_add(strip * width / 2) } else { b };
                 let c = self.c.add((row + offset) * self.columns + panel * width);
                 let to = Rows { data: c, stride: self.columns };
                 let call = Call {
@@ -218,6 +251,7 @@ impl Product<'_> {
                     a: packed.add(offset * depth),
                     b,
                     b_stride,
+                    ahead,
                     c: to,
                     accumulate: start > 0,
                 };
@@ -286,6 +320,28 @@ mod tests {
                 next += count;
             }
             assert_eq!(next, rows);
+        }
+    }
+
+    /// The answer to one question does not change with those that are asked beside it.
+    #[test]
+    fn rows_do_not_depend_on_the_rows_beside_them() {
+        let (n, k) = (70, 1300);
+        let (a, b) = (values(4, 200 * k), values(5, k * n));
+        for isa in Isa::available() {
+            let product_of = |rows: usize| {
+                let mut c = vec![f32::NAN; rows * n];
+                // SAFETY: the views are as large as stated.
+                unsafe {
+                    let (a, b) = (View::rows(&a, k), Right::Plain(View::rows(&b, n)));
+                    product(isa, [rows, n, k], a, b, &mut c, &Epilogue::default());
+                }
+                c
+            };
+            let all = product_of(200);
+            for rows in [1, 11, 28, 29, 84, 170] {
+                assert!(product_of(rows) == all[..rows * n], "{isa:?}: {rows} rows");
+            }
         }
     }
 

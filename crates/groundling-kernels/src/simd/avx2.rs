@@ -20,6 +20,10 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
 
     #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+    #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
         unsafe { _mm256_set1_ps(value) }
     }

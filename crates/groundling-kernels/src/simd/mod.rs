@@ -25,6 +25,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// How many values it holds.
     const LANES: usize;
 
+    /// Asks for a cache line that will be read soon; the address need not be valid.
+    #[inline(always)]
+    unsafe fn prefetch(_from: *const f32) {}
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, value: Self::V);

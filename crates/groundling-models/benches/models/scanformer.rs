@@ -16,6 +16,8 @@ pub(crate) fn groups() -> Vec<Vec<Case>> {
         vec![
             ("vilt_b 640x480 dense", Box::new(|| ground(&vilt(), 480, None)) as _),
             ("vilt_b 640x480 20/50/100", Box::new(|| ground(&vilt(), 480, Some([20, 50, 100]))) as _),
+            // Of the 25, 100 and 400 patches of a square picture 25/50/100 are all, half and a quarter; of a picture of 640x480 these are.
+            ("vilt_b 640x480 20/40/75", Box::new(|| ground(&vilt(), 480, Some([20, 40, 75]))) as _),
         ],
         vec![
             ("small dense", Box::new(|| ground(&small(), 192, None)) as _),
@@ -66,8 +68,8 @@ fn ground(model: &Rc<ScanFormer>, height: u32, kept: Option<[usize; 3]>) -> Work
     let ids: Vec<u32> = [101].into_iter().chain(2000..2009).chain([102]).collect();
     let dense = GroundOptions { threshold: f32::NEG_INFINITY, ..GroundOptions::default() };
     let run = move |options: &GroundOptions| {
-        let (phrase, view) = (model.read_phrase(&ids), model.read_canvas(canvas.clone(), content));
-        (model.ground(&phrase, &view, options).unwrap(), model.config().clone())
+        let view = model.read_canvas(canvas.clone(), content);
+        (model.ground_new(&ids, &view, options).unwrap().1, model.config().clone())
     };
     let (grounded, config) = run(&dense);
     let valid: Vec<usize> = grounded.levels.iter().map(|level| level.valid.len()).collect();

@@ -5,7 +5,7 @@ use groundling_nn::checkpoint::{Rule, absent, ignore, rename, within};
 use groundling_nn::resnet::BACKBONE_KEYS;
 use groundling_nn::transformer::KEYS as PACKED;
 
-use crate::backbone::BackboneConfig;
+use crate::backbone::{BackboneConfig, focus_detr_layout};
 use crate::contract::Layout;
 
 /// Names of the visual branch of TransVG and VLTVG as DETR has them; packed attention is left to the table that this one is in.
@@ -52,8 +52,15 @@ const BERT_KEYS: &[Rule] = &[
 /// starts from. `official` are the authors' of the system.
 pub(crate) fn visual_layouts(official: Layout, backbone: &BackboneConfig) -> Vec<Layout> {
     let published = [official, detr_layout()].into_iter().filter(|_| matches!(backbone, BackboneConfig::ResNet(_)));
-    published.chain([bert_layout(), imagenet_layout(backbone), focus_detr_layout()]).collect()
+    published.chain([bert_layout(), imagenet_layout(backbone), focus_detr_layout(&FROM_DETECTOR)]).collect()
 }
+
+/// What becomes of a detector's backbone.
+const FROM_DETECTOR: [Rule; 3] = [
+    absent(r"^(text|fusion|decoder|bbox|text_proj|visu_proj)\.", "a detector has no phrases"),
+    absent(r"^visual\.(input_proj|encoder)\.", "this detector's neck and encoder are of another kind"),
+    rename(r"^backbone\.", "visual.backbone."),
+];
 
 /// What training starts from: a classifier's backbone.
 fn imagenet_layout(backbone: &BackboneConfig) -> Layout {
@@ -66,22 +73,6 @@ fn imagenet_layout(backbone: &BackboneConfig) -> Layout {
     ];
     let about = "classifiers of ImageNet, for the backbone: what training starts from";
     Layout::new("imagenet", about, backbone.classifier_marker(), &rules)
-}
-
-/// Names of a Focus-DETR of this program.
-const FOCUS_DETR_KEYS: &[Rule] = &[
-    absent(r"^(text|fusion|decoder|bbox|text_proj|visu_proj)\.", "a detector has no phrases"),
-    absent(r"^visual\.(input_proj|encoder)\.", "this detector's neck and encoder are of another kind"),
-    ignore(r"^(neck|encoder|decoder|selector|proposals)\.", "what the detector does with its maps"),
-    ignore(r"^(level_embedding|query_content|label_embedding)$", "what the detector does with its maps"),
-    ignore(r"^(class_heads|box_heads)\.", "heads for object detection"),
-    rename(r"^backbone\.", "visual.backbone."),
-];
-
-/// What training starts from: the backbone of a detector that this program trained.
-fn focus_detr_layout() -> Layout {
-    let about = "a Focus-DETR of this program, for the backbone: what training starts from";
-    Layout::new("focus-detr", about, "neck.levels.", FOCUS_DETR_KEYS)
 }
 
 /// What training starts from: DETR's visual branch.

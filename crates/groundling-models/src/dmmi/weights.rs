@@ -4,6 +4,7 @@ use groundling_nn::checkpoint::{RESHAPE, Rule, absent, adapt, ignore, rename, wi
 use groundling_nn::{bert, resnet, swin, transformer};
 
 use super::config::Backbone;
+use crate::backbone::focus_detr_layout;
 use crate::contract::Layout;
 use crate::scalablevit::CLASSIFIER_TO_DENSE_KEYS;
 
@@ -114,6 +115,12 @@ pub const ENCODER_KEYS: &[Rule] = &[
     absent(r"^network\.(fusion|decoder|align)\.", "no encoder has it: starts from random numbers"),
 ];
 
+/// What becomes of a detector's backbone.
+const FROM_DETECTOR: [Rule; 2] = [
+    absent(r"^(text|network\.(fusion|decoder|align))\.", "a detector has no phrases"),
+    rename(r"^backbone\.", "network.backbone."),
+];
+
 /// What a model can be made of, or started from. Nobody has published one with a ScalableViT.
 pub(super) fn layouts(backbone: &Backbone) -> Vec<Layout> {
     let whole = "checkpoints of DMMI's authors, all weights of the file: `model` and `bert_model`";
@@ -121,5 +128,6 @@ pub(super) fn layouts(backbone: &Backbone) -> Vec<Layout> {
                     `image` and `bert`";
     let official = Layout::new("official", whole, "model.", OFFICIAL_KEYS);
     let published = (!matches!(backbone, Backbone::ScalableVit(_))).then_some(official);
-    published.into_iter().chain([Layout::new("encoders", encoders, "bert.", ENCODER_KEYS)]).collect()
+    let fresh = [Layout::new("encoders", encoders, "bert.", ENCODER_KEYS), focus_detr_layout(&FROM_DETECTOR)];
+    published.into_iter().chain(fresh).collect()
 }

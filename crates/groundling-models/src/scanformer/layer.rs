@@ -35,6 +35,11 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// Of the first so many tokens.
+    pub(super) fn first(&self, count: usize) -> Self {
+        Self { keys: self.keys.clone().narrow(1, 0, count), values: self.values.clone().narrow(1, 0, count) }
+    }
+
     /// This, then the other's tokens.
     fn then(self, next: Cache) -> Self {
         Self {
@@ -113,13 +118,42 @@ impl Layer {
         };
         let rows = q.dims()[1];
         let x = if rows == n { x } else { x.narrow(1, 0, rows) };
-        let (keys, values) = (cache.keys.clone().swap_dims(1, 2), cache.values.clone().swap_dims(1, 2));
-        let bias = AttentionBias::none().with_key(bias);
-        let context = attention(q.clone().swap_dims(1, 2), keys, values, self.attn.scale(d), bias);
-        let attended = self.attn.proj.forward(context.swap_dims(1, 2).reshape([b, rows, d]));
+        let context = self.attn.context(q.clone(), &cache, bias);
+        Passed { tokens: self.after_attention(context.reshape([b, rows, d]), x), cache, queries: q }
+    }
+
+    /// A phrase and the first block after it in one pass, so that the weights are read once: to the bit what [`Layer::forward`] makes of one after the other.
+    ///
+    /// # Shapes
+    /// - `x` `[B, T + N, D]`, the phrase first; `bias` `[B, T + N]`. With [`Wanted::First`] the tokens and queries that are left are the block's first.
+    pub(super) fn forward_with_phrase(&self, x: Tensor<3>, phrase: usize, bias: Tensor<2>, wanted: Wanted) -> Passed {
+        let [b, n, d] = x.dims();
+        let (q, cache) = self.attn.project(self.norm1.forward(x.clone()), Wanted::All, None);
+        let (x, context, queries) = match wanted {
+            Wanted::All => {
+                let own = self.attn.context(
+                    q.clone().narrow(1, 0, phrase),
+                    &cache.first(phrase),
+                    bias.clone().narrow(1, 0, phrase),
+                );
+                let queries = q.narrow(1, phrase, n - phrase);
+                let block = self.attn.context(queries.clone(), &cache, bias);
+                (x, Tensor::cat(vec![own, block], 1), queries)
+            }
+            Wanted::First => {
+                let queries = q.narrow(1, phrase, 1);
+                (x.narrow(1, phrase, 1), self.attn.context(queries.clone(), &cache, bias), queries)
+            }
+        };
+        let rows = x.dims()[1];
+        Passed { tokens: self.after_attention(context.reshape([b, rows, d]), x), cache, queries }
+    }
+
+    /// `context` `[B, N, D]`: what was attended, heads side by side.
+    fn after_attention(&self, context: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        let attended = self.attn.proj.forward(context);
         let (x, h) = self.norm2.forward_after_sum(self.dropout.forward(attended), x);
-        let x = x + self.dropout.forward(self.mlp.forward(h));
-        Passed { tokens: x, cache, queries: q }
+        x + self.dropout.forward(self.mlp.forward(h))
     }
 
     /// Keys and values alone: all that is read of the last layer of a block without an answering token.
@@ -137,6 +171,14 @@ impl Layer {
 }
 
 impl JointAttention {
+    /// What queries `[B, N, G, E]` attend to, in the same shape.
+    fn context(&self, queries: Tensor<4>, cache: &Cache, bias: Tensor<2>) -> Tensor<4> {
+        let [_, _, g, e] = queries.dims();
+        let (keys, values) = (cache.keys.clone().swap_dims(1, 2), cache.values.clone().swap_dims(1, 2));
+        let bias = AttentionBias::none().with_key(bias);
+        attention(queries.swap_dims(1, 2), keys, values, self.scale(g * e), bias).swap_dims(1, 2)
+    }
+
     fn scale(&self, width: usize) -> f64 {
         ((width / self.heads) as f64).powf(-0.5)
     }

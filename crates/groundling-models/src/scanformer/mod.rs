@@ -195,6 +195,10 @@ impl System for ScanFormer {
         Ok(grounded.pop().expect("one pair has one answer"))
     }
 
+    fn ground_new(&self, ids: &[u32], view: &View, options: &GroundOptions) -> Result<(Phrase, Grounded), OptionError> {
+        self.ground_fresh(ids, view, options)
+    }
+
     fn ground_batch(&self, pairs: &[(&Phrase, &View)], options: &GroundOptions) -> Result<Vec<Grounded>, OptionError> {
         self.ground_observed(pairs, options, None)
     }

@@ -60,9 +60,20 @@ pub enum Seen {
 /// Looks at what happens inside; with one, no layer is shortened.
 pub type Observer<'a> = Option<&'a mut dyn FnMut(Seen)>;
 
+/// What is before the first level.
+enum Opening {
+    /// Phrases that were read.
+    Read { caches: Vec<Cache>, bias: Tensor<2> },
+    /// The words of one that was not, `[1, T, D]`.
+    Fresh { words: Tensor<3> },
+}
+
 /// One pair on its way through the levels.
 struct Walk<'a> {
     view: &'a View,
+    /// Length of the phrase.
+    words: usize,
+    last_level: usize,
     budget: Option<Budget>,
     kept: Vec<usize>,
     candidates: Option<(Candidates, f32)>,
@@ -76,13 +87,9 @@ impl ScanFormer {
     /// Reads a phrase; see [`System::read_phrase`](crate::contract::System::read_phrase). Too long a phrase loses what comes before its
     /// last piece; ids beyond the table are read as unknown words.
     pub fn read_phrase_observed(&self, ids: &[u32], mut observer: Observer<'_>) -> Phrase {
-        let ids = self.known(ids);
-        let device = self.reg_token.val().device();
-        let tokens = ids.len();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, tokens]), &device);
-        let modality = self.modality.weight.val().narrow(0, 0, 1).reshape([self.config.dim]);
-        let mut x = self.text.forward(ids, modality);
-        let bias = Tensor::zeros([1, tokens], &device);
+        let mut x = self.words(ids);
+        let tokens = x.dims()[1];
+        let bias = Tensor::zeros([1, tokens], &x.device());
         let mut caches = Vec::with_capacity(self.layers.len());
         show(&mut observer, || Seen::Tokens { level: None, layers: 0, tokens: x.clone() });
         for (index, layer) in self.layers.iter().enumerate() {
@@ -96,6 +103,15 @@ impl ScanFormer {
             show(&mut observer, || Seen::Tokens { level: None, layers: index + 1, tokens: x.clone() });
         }
         Phrase { caches, tokens }
+    }
+
+    /// Tokens of a phrase as they enter the first layer, `[1, T, D]`.
+    fn words(&self, ids: &[u32]) -> Tensor<3> {
+        let ids = self.known(ids);
+        let shape = [1, ids.len()];
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.reg_token.val().device());
+        let modality = self.modality.weight.val().narrow(0, 0, 1).reshape([self.config.dim]);
+        self.text.forward(ids, modality)
     }
 
     /// Ids that the tables have.
@@ -148,18 +164,53 @@ impl ScanFormer {
         &self,
         pairs: &[(&Phrase, &View)],
         options: &GroundOptions,
-        mut observer: Observer<'_>,
+        observer: Observer<'_>,
     ) -> Result<Vec<Grounded>, OptionError> {
-        let config = &self.config;
         let last_level = self.answering_level(options)?;
-        let mut walks = pairs
+        let walks = pairs
             .iter()
-            .map(|(phrase, view)| Walk::new(config, phrase, view, options, last_level))
+            .map(|(phrase, view)| Walk::new(&self.config, phrase.tokens, view, options, last_level))
             .collect::<Result<Vec<_>, _>>()?;
         if walks.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut caches, mut bias) = join(&pairs.iter().map(|(phrase, _)| *phrase).collect::<Vec<_>>());
+        let (caches, bias) = join(&pairs.iter().map(|(phrase, _)| *phrase).collect::<Vec<_>>());
+        Ok(self.walk(walks, Opening::Read { caches, bias }, options, observer).0)
+    }
+
+    /// Reads a phrase together with the first level of a picture; see [`System::ground_new`](crate::contract::System::ground_new).
+    pub(super) fn ground_fresh(
+        &self,
+        ids: &[u32],
+        view: &View,
+        options: &GroundOptions,
+    ) -> Result<(Phrase, Grounded), OptionError> {
+        let last_level = self.answering_level(options)?;
+        let words = self.words(ids);
+        let tokens = words.dims()[1];
+        let walk = Walk::new(&self.config, tokens, view, options, last_level)?;
+        let (mut grounded, caches) = self.walk(vec![walk], Opening::Fresh { words }, options, None);
+        Ok((Phrase { caches, tokens }, grounded.pop().expect("one pair has one answer")))
+    }
+
+    /// Takes all pairs through the levels; with the phrase's keys and values if it was read on the way.
+    fn walk(
+        &self,
+        mut walks: Vec<Walk<'_>>,
+        opening: Opening,
+        options: &GroundOptions,
+        mut observer: Observer<'_>,
+    ) -> (Vec<Grounded>, Vec<Cache>) {
+        let config = &self.config;
+        let (pairs, last_level) = (walks.len(), walks[0].last_level);
+        let (mut caches, mut bias, mut words) = match opening {
+            Opening::Read { caches, bias } => (caches, bias, None),
+            Opening::Fresh { words } => {
+                let tokens = words.dims()[1];
+                (Vec::new(), Tensor::zeros([1, tokens], &words.device()), Some(words))
+            }
+        };
+        let mut phrase = Vec::new();
         let mut answers = Vec::with_capacity(last_level + 1);
         for level in 0..=last_level {
             let loads: Vec<LevelLoad> =
@@ -169,29 +220,47 @@ impl ScanFormer {
             show(&mut observer, || Seen::Tokens { level: Some(level), layers: 0, tokens: x.clone() });
             bias = Tensor::cat(vec![bias, own_bias], 1);
             let rows = x.dims()[1];
+            // Words that go before, on the first level of a phrase that was not read yet.
+            let before = words.as_ref().map_or(0, |words| words.dims()[1]);
+            if let Some(words) = words.take() {
+                x = Tensor::cat(vec![words, x], 1);
+            }
             let mut maps = Vec::new();
             let mut slots = None;
+            let mut first = before;
             for (index, layer) in self.layers.iter().enumerate() {
                 let chooses_here = level < last_level && index + 1 == config.select_layer;
                 let shortened = index + 1 == config.layers && !chooses_here && observer.is_none();
                 let wanted = if shortened { Wanted::First } else { Wanted::All };
-                let Passed { tokens, cache, queries } =
-                    layer.forward(x, Some(&caches[index]), bias.clone(), wanted, None);
+                let Passed { tokens, cache, queries } = if before > 0 {
+                    layer.forward_with_phrase(x, before, bias.clone(), wanted)
+                } else {
+                    layer.forward(x, Some(&caches[index]), bias.clone(), wanted, None)
+                };
                 if options.attention {
                     maps.push(layer.attention_map(queries.narrow(1, 0, 1), &cache, bias.clone()));
                 }
-                (x, caches[index]) = (tokens, cache);
+                x = tokens;
+                if before > 0 {
+                    phrase.push(cache.first(before));
+                    caches.push(cache);
+                } else {
+                    caches[index] = cache;
+                }
+                if shortened {
+                    first = 0;
+                }
                 show(&mut observer, || Seen::Tokens { level: Some(level), layers: index + 1, tokens: x.clone() });
                 if chooses_here && rows > 1 {
-                    slots = Some(self.select.forward(x.clone().narrow(1, 1, rows - 1)));
+                    slots = Some(self.select.forward(x.clone().narrow(1, first + 1, rows - 1)));
                 }
             }
-            answers.push(x.narrow(1, 0, 1));
+            answers.push(x.narrow(1, first, 1));
             // The one place where the host waits: the values decide what runs next.
             let slots: Vec<f32> = slots.map(host).unwrap_or_default();
             let maps: Vec<Vec<f32>> = maps.into_iter().map(host).collect();
             for (row, (walk, load)) in walks.iter_mut().zip(loads).enumerate() {
-                let attention = options.attention.then(|| own_part(&maps, row, pairs.len(), rows, load.kept));
+                let attention = options.attention.then(|| own_part(&maps, row, pairs, rows, load.kept));
                 walk.leave(config, level, load, attention);
                 if load.chooses {
                     let votes = &slots[row * (rows - 1) * 4..];
@@ -202,8 +271,8 @@ impl ScanFormer {
         let answers = self.norm.forward(Tensor::cat(answers, 1));
         show(&mut observer, || Seen::Answers { tokens: answers.clone() });
         let boxes = host(self.r#box.forward(answers));
-        let grounded = walks.into_iter().zip(pairs).zip(boxes.chunks_exact(4 * (last_level + 1)));
-        Ok(grounded.map(|((walk, (phrase, _)), boxes)| walk.answer(config, phrase, boxes)).collect())
+        let grounded = walks.into_iter().zip(boxes.chunks_exact(4 * (last_level + 1)));
+        (grounded.map(|(walk, boxes)| walk.answer(config, boxes)).collect(), phrase)
     }
 
     fn answering_level(&self, options: &GroundOptions) -> Result<usize, OptionError> {
@@ -249,21 +318,23 @@ impl ScanFormer {
 impl<'a> Walk<'a> {
     fn new(
         config: &ScanFormerConfig,
-        phrase: &Phrase,
+        words: usize,
         view: &'a View,
         options: &GroundOptions,
         last_level: usize,
     ) -> Result<Self, OptionError> {
         let valid = || view.valid[..=last_level].iter().map(Vec::len).collect();
         let budget = options.budget_flops;
-        let budget = budget.map(|budget| Budget::new(config, budget, options.merge, phrase.tokens, valid()));
+        let budget = budget.map(|budget| Budget::new(config, budget, options.merge, words, valid()));
         Ok(Self {
             view,
+            words,
+            last_level,
             budget: budget.transpose()?,
             kept: view.valid[0].clone(),
             candidates: None,
-            keys: phrase.tokens,
-            flops: config.language_flops(phrase.tokens),
+            keys: words,
+            flops: config.language_flops(words),
             levels: Vec::new(),
         })
     }
@@ -310,7 +381,7 @@ impl<'a> Walk<'a> {
         self.candidates = Some((candidates, threshold));
     }
 
-    fn answer(mut self, config: &ScanFormerConfig, phrase: &Phrase, boxes: &[f32]) -> Grounded {
+    fn answer(mut self, config: &ScanFormerConfig, boxes: &[f32]) -> Grounded {
         for (level, bbox) in self.levels.iter_mut().zip(boxes.chunks_exact(4)) {
             let [cx, cy, width, height] = [0, 1, 2, 3].map(|index| f64::from(bbox[index]));
             level.bbox = BoxCxcywh::new(cx, cy, width, height);
@@ -325,7 +396,7 @@ impl<'a> Walk<'a> {
             no_target: None,
             mask: None,
             flops: self.flops,
-            dense_flops: config.dense_flops(phrase.tokens, &valid),
+            dense_flops: config.dense_flops(self.words, &valid),
             levels: self.levels,
             trace: None,
         }

@@ -247,8 +247,8 @@ fn layouts_are_those_of_the_backbone() {
             if name == "scalable_vit" { &["imagenet"] } else { &["detrex", "sparse_detr", "imagenet"] };
         assert_eq!(names(FocusDetr::layouts(&detector)), expected, "{name}");
     }
-    assert_eq!(names(Dmmi::layouts(&dmmi(scalable()))), ["encoders"]);
-    assert_eq!(names(Dmmi::layouts(&DmmiConfig::tiny())), ["official", "encoders"]);
+    assert_eq!(names(Dmmi::layouts(&dmmi(scalable()))), ["encoders", "focus-detr"]);
+    assert_eq!(names(Dmmi::layouts(&DmmiConfig::tiny())), ["official", "encoders", "focus-detr"]);
 }
 
 /// What is not read is not computed, and the rest is as if it were.

@@ -237,6 +237,33 @@ fn a_batch_equals_its_singles() {
     for_each_small!(check);
 }
 
+/// A phrase that is read with its first picture gives what it gives when it is read before, to the bit, and serves other pictures as well.
+#[test]
+fn a_phrase_may_be_read_on_the_way() {
+    fn check<M: System>(config: &M::Config, name: &str) {
+        let mut model: M = model(config, &Device::flex());
+        for prepared in [false, true] {
+            if prepared {
+                model.prepare_inference();
+            }
+            let (canvases, contents, phrases) = inputs::<M>(config, &Device::flex());
+            let views: Vec<_> =
+                (0..2).map(|index| model.read_canvas(canvases.clone().narrow(0, index, 1), contents[index])).collect();
+            for attention in [false, true] {
+                let options = GroundOptions { attention, ..GroundOptions::default() };
+                for ids in &phrases {
+                    let before = model.read_phrase(ids);
+                    let (phrase, first) = model.ground_new(ids, &views[0], &options).unwrap();
+                    assert_eq!(first, model.ground(&before, &views[0], &options).unwrap(), "{name}");
+                    let second = model.ground(&phrase, &views[1], &options).unwrap();
+                    assert_eq!(second, model.ground(&before, &views[1], &options).unwrap(), "{name}");
+                }
+            }
+        }
+    }
+    for_each_small!(check);
+}
+
 #[test]
 fn rearranged_weights_answer_alike() {
     fn check<M: System>(config: &M::Config, name: &str) {

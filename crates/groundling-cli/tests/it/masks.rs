@@ -235,6 +235,49 @@ fn training_keeps_the_best_masks() {
     assert!(std::fs::read_to_string(out.join("accuracy.svg")).unwrap().contains("oIoU"));
 }
 
+/// Data as others publish it, alone and mixed, phrases about nothing and about several among it.
+#[test]
+fn training_reads_every_layout() {
+    let folder = scratch("cli-masks-layouts");
+    let inside = |layout: &str| path(&folder.join(layout)).to_owned();
+    for layout in ["jsonl", "refer", "refzom", "grefcoco"] {
+        let made = ["data", "make", "scenes:train:6", "scenes:val:6", "-o", &inside(layout), "--layout", layout, "-q"];
+        assert_eq!(said(&made).0, 0, "{layout}");
+    }
+    // Ref-ZOM has no split for validation.
+    let pairs = [
+        (format!("refer:{}/refcoco:unc:train", inside("refer")), format!("refer:{}/refcoco:unc:val", inside("refer"))),
+        (format!("refzom:{}:train", inside("refzom")), format!("grefcoco:{}:val", inside("grefcoco"))),
+        (format!("grefcoco:{}:train", inside("grefcoco")), format!("grefcoco:{}:val", inside("grefcoco"))),
+        (format!("jsonl:{}/train.jsonl", inside("jsonl")), format!("jsonl:{}/val.jsonl", inside("jsonl"))),
+    ];
+    let data = |sources: &[&str]| -> String {
+        let targets = |source: &str| if source.starts_with("refer:") { "" } else { ", \"zero\", \"many\"" };
+        let entry = |source: &&str| format!("[[data]]\nsource = {source:?}\ntargets = [\"one\"{}]\n", targets(source));
+        sources.iter().map(entry).collect()
+    };
+    let mixed: Vec<&str> = pairs.iter().map(|(train, _)| train.as_str()).collect();
+    let runs = pairs.iter().map(|(train, val)| (vec![train.as_str()], val)).chain([(mixed, &pairs[1].1)]);
+    for (index, (sources, val)) in runs.enumerate() {
+        let (recipe, out) = (folder.join(format!("{index}.toml")), folder.join(format!("out-{index}")));
+        let rest = RECIPE.split_once("[validation]").unwrap().1.split_once("targets").unwrap().1;
+        let absent = if val.starts_with("refer:") { "" } else { ", \"zero\", \"many\"" };
+        let validation = format!("[validation]\nsource = {val:?}\nevery = 4\ntargets = [\"one\"{absent}]\n");
+        let rest = rest.split_once('\n').unwrap().1;
+        let model = "[model]\nsystem = \"dmmi\"\npreset = \"tiny\"\n";
+        std::fs::write(&recipe, format!("{model}{}{validation}{rest}", data(&sources))).unwrap();
+        let (code, _, err) = said(&["train", path(&recipe), "--out", path(&out), "--threads", "1", "-q"]);
+        assert_eq!(code, 0, "{sources:?}: {err}");
+        let log = lines(&out.join("log.jsonl"));
+        let steps: Vec<&Value> = log.iter().filter(|line| line["type"] == "step").collect();
+        assert!(steps.iter().all(|step| step["loss"].as_f64().is_some_and(f64::is_finite)), "{sources:?}: {steps:?}");
+        assert_eq!(steps.last().unwrap()["samples"], 12, "{sources:?}");
+        let last = log.iter().rfind(|line| line["type"] == "evaluation").unwrap();
+        assert!(last["count"].as_u64().unwrap() > 0, "{last}");
+        assert_eq!(last["masks"]["absent"].as_u64().unwrap() > 0, !val.starts_with("refer:"), "{last}");
+    }
+}
+
 #[test]
 fn answers_have_masks_in_every_form() {
     let photo = fixtures().join("photos/coffee.jpg");

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use groundling::convert::ConvertError;
+use groundling::input::image_hint;
 use groundling::{BundleError, ClassifyError, DetectError, DeviceError, GroundError};
 use groundling_core::PhraseError;
 use groundling_data::DatasetError;
@@ -134,17 +135,6 @@ fn dataset_hint(error: &DatasetError) -> Option<&'static str> {
         DatasetError::Source { .. } => "`groundling help` lists the forms of a data source",
         DatasetError::IsFolder { .. } => "name a file inside the folder",
         DatasetError::Image(error) => return image_hint(error),
-        _ => return None,
-    })
-}
-
-fn image_hint(error: &ImageError) -> Option<&'static str> {
-    Some(match error {
-        ImageError::UnknownFormat { .. } => "convert the picture to JPEG, PNG, WebP or BMP",
-        ImageError::TooLarge { .. } | ImageError::Memory { .. } => {
-            "shrink the picture; models read it at 640 pixels or fewer"
-        }
-        ImageError::IsFolder { .. } => "name a file inside the folder",
         _ => return None,
     })
 }

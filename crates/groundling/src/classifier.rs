@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use groundling_core::{ImageSize, ModelIdentity, SizeError};
 use groundling_data::image::classify::{normalised, scored};
 use groundling_data::image::decode::ImageError;
 use groundling_models::scalablevit::{ScalableVit, TooSmall};
-use groundling_nn::layers::PrepareInference;
 use rayon::prelude::*;
 
+use crate::error::DAMAGED;
 use crate::grounder::Settings;
-use crate::input::Picture;
-use crate::{Bundle, BundleError, BundleLimits, DeviceError};
+use crate::input::{Picture, image_hint};
+use crate::named::{self, Named};
+use crate::{Bundle, BundleLimits, OpenError};
 
 /// A classifier that is ready to be asked.
 ///
@@ -25,11 +25,7 @@ pub struct Classifier {
 }
 
 struct Shared {
-    model: ScalableVit,
-    device: Device,
-    classes: Vec<String>,
-    identity: ModelIdentity,
-    settings: Settings,
+    named: Named<ScalableVit>,
     flops: u64,
 }
 
@@ -61,12 +57,9 @@ pub struct Classified {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassifyError {
-    /// The weights are missing, damaged or of another model.
+    /// The model cannot be opened.
     #[error(transparent)]
-    Weights(#[from] BundleError),
-    /// The device is not there.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
+    Open(#[from] OpenError),
     /// The picture cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -79,14 +72,6 @@ pub enum ClassifyError {
     /// The model gives maps and no classes.
     #[error("the model has no head: it is a backbone, and names nothing")]
     NoHead,
-    /// The weights name another number of classes than the model has.
-    #[error("the weights name {found} classes, expected {expected}, one for each output of the model")]
-    Classes {
-        /// Names there are.
-        found: usize,
-        /// Classes of the model.
-        expected: usize,
-    },
     /// The model answered with NaN or infinity.
     #[error("the model's scores are not finite")]
     NotFinite,
@@ -96,11 +81,9 @@ impl ClassifyError {
     /// What a person can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Weights(error) => return error.hint(),
-            Self::Device(error) => return Some(error.hint()),
-            Self::Image(ImageError::UnknownFormat { .. }) => "convert the picture to JPEG, PNG, WebP or BMP",
-            Self::Classes { .. } => "write the weights folder again with the names of all classes",
-            Self::NotFinite => "the weights may be damaged: `groundling doctor` compares them with their hash",
+            Self::Open(error) => return error.hint(),
+            Self::Image(error) => image_hint(error)?,
+            Self::NotFinite => DAMAGED,
             _ => return None,
         };
         Some(text.to_owned())
@@ -121,9 +104,7 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::open`], and if the device is not there.
     pub fn open_with(bundle: &Bundle, settings: Settings) -> Result<Self, ClassifyError> {
-        let device = settings.device.open()?;
-        let model = bundle.load::<ScalableVit>(&device)?;
-        Self::from_model(model, bundle.manifest().classes.clone(), bundle.identity(), settings)
+        named::open(bundle, settings, Self::from_model)
     }
 
     /// A classifier of a model in memory. It is prepared for inference on the device where it is; `settings.device` plays no part.
@@ -134,30 +115,26 @@ impl Classifier {
     /// # Panics
     /// If the model has no parameter, and so no device.
     pub fn from_model(
-        mut model: ScalableVit,
+        model: ScalableVit,
         classes: Vec<String>,
         identity: ModelIdentity,
         settings: Settings,
     ) -> Result<Self, ClassifyError> {
         let expected = model.config().head.ok_or(ClassifyError::NoHead)?.classes;
-        if classes.len() != expected {
-            return Err(ClassifyError::Classes { found: classes.len(), expected });
-        }
-        let side = model.config().side;
-        let flops = 2 * model.macs(side, side)?.total();
-        let device = model.devices().into_iter().next().expect("a model has parameters");
-        model.prepare_inference();
-        Ok(Self { shared: Arc::new(Shared { model, device, classes, identity, settings, flops }) })
+        let named = Named::new(model, expected, classes, identity, settings)?;
+        let side = named.model.config().side;
+        let flops = 2 * named.model.macs(side, side)?.total();
+        Ok(Self { shared: Arc::new(Shared { named, flops }) })
     }
 
     /// Name and hash that stand in every answer.
     pub fn identity(&self) -> &ModelIdentity {
-        &self.shared.identity
+        &self.shared.named.identity
     }
 
     /// Names of the classes that it knows.
     pub fn classes(&self) -> &[String] {
-        &self.shared.classes
+        &self.shared.named.classes
     }
 
     /// Counted operations of a picture, a multiply-add being two: the same for all, as all become squares of one size.
@@ -172,14 +149,15 @@ impl Classifier {
     /// If it is no picture or beyond the limits, or the answer is not finite.
     pub fn classify<'a>(&self, picture: impl Into<Picture<'a>>, top_k: usize) -> Result<Classified, ClassifyError> {
         let shared = &*self.shared;
-        let pixels = picture.into().pixels(shared.settings.image, shared.settings.exif)?;
+        let pixels = picture.into().pixels(shared.named.settings.image, shared.named.settings.exif)?;
         let image_size = ImageSize::new(pixels.height(), pixels.width())?;
         let scores = self.scores(&pixels)?;
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
-        let ranked = |class: usize| RankedClass { class, label: shared.classes[class].clone(), score: scores[class] };
+        let ranked =
+            |class: usize| RankedClass { class, label: shared.named.classes[class].clone(), score: scores[class] };
         let classes = order.into_iter().take(top_k).map(ranked).collect();
-        Ok(Classified { image_size, classes, flops: shared.flops, model: shared.identity.clone() })
+        Ok(Classified { image_size, classes, flops: shared.flops, model: shared.named.identity.clone() })
     }
 
     /// The probability of every class, in their order.
@@ -189,9 +167,9 @@ impl Classifier {
     pub fn scores(&self, pixels: &image::RgbImage) -> Result<Vec<f64>, ClassifyError> {
         let shared = &*self.shared;
         ImageSize::new(pixels.height(), pixels.width())?;
-        let side = shared.model.config().side;
+        let side = shared.named.model.config().side;
         let input = TensorData::new(normalised(&scored(pixels, side as u32)), [1, 3, side, side]);
-        let logits = shared.model.classify(Tensor::from_data(input, &shared.device))?;
+        let logits = shared.named.model.classify(Tensor::from_data(input, &shared.named.device))?;
         let logits: Vec<f64> = logits.into_data().iter::<f64>().collect();
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(ClassifyError::NotFinite);
@@ -210,10 +188,6 @@ impl Classifier {
 
 impl std::fmt::Debug for Classifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Shared { identity, classes, .. } = &*self.shared;
-        f.debug_struct("Classifier")
-            .field("identity", identity)
-            .field("classes", &classes.len())
-            .finish_non_exhaustive()
+        f.debug_tuple("Classifier").field(&self.shared.named).finish()
     }
 }

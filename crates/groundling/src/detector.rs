@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use groundling_core::{BoxXyxy, FrameError, ImageSize, ModelIdentity, Pixels};
 use groundling_data::image::decode::ImageError;
 use groundling_data::image::preprocess::Preprocessor;
@@ -12,12 +11,13 @@ use groundling_models::focus_detr::{
     EncoderConfig, FocusDetr, ForwardError, ForwardOptions, ImageSides, Output, detections,
 };
 use groundling_models::scalablevit::TooSmall;
-use groundling_nn::layers::PrepareInference;
 use rayon::prelude::*;
 
+use crate::error::DAMAGED;
 use crate::grounder::Settings;
-use crate::input::Picture;
-use crate::{Bundle, BundleError, BundleLimits, DeviceError};
+use crate::input::{Picture, image_hint};
+use crate::named::{self, Named};
+use crate::{Bundle, BundleLimits, OpenError};
 
 /// A detector that is ready to be asked.
 ///
@@ -28,12 +28,8 @@ pub struct Detector {
 }
 
 struct Shared {
-    model: FocusDetr,
-    device: Device,
-    classes: Vec<String>,
-    identity: ModelIdentity,
+    named: Named<FocusDetr>,
     preprocessor: Preprocessor,
-    settings: Settings,
 }
 
 /// How to look for objects. The default takes the shares of tokens that the model was trained with, and answers with everything it finds.
@@ -116,12 +112,9 @@ impl KeptTokens {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DetectError {
-    /// The weights are missing, damaged or of another model.
+    /// The model cannot be opened.
     #[error(transparent)]
-    Weights(#[from] BundleError),
-    /// The device is not there.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
+    Open(#[from] OpenError),
     /// The picture cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -134,14 +127,6 @@ pub enum DetectError {
     /// The backbone cannot take a picture so small.
     #[error(transparent)]
     TooSmall(#[from] TooSmall),
-    /// The weights name another number of classes than the model has.
-    #[error("the weights name {found} classes, expected {expected}, one for each output of the model")]
-    Classes {
-        /// Names there are.
-        found: usize,
-        /// Classes of the model.
-        expected: usize,
-    },
     /// An option is no number that means something.
     #[error("{option} is {found}, expected {expected}")]
     Number {
@@ -178,12 +163,10 @@ impl DetectError {
     /// What a person can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Weights(error) => return error.hint(),
-            Self::Device(error) => return Some(error.hint()),
-            Self::Image(ImageError::UnknownFormat { .. }) => "convert the picture to JPEG, PNG, WebP or BMP",
+            Self::Open(error) => return error.hint(),
+            Self::Image(error) => image_hint(error)?,
             Self::Budget { .. } => "raise the budget; a smaller picture needs less",
-            Self::Classes { .. } => "write the weights folder again with the names of all classes",
-            Self::NotFinite { .. } => "the weights may be damaged: `groundling doctor` compares them with their hash",
+            Self::NotFinite { .. } => DAMAGED,
             _ => return None,
         };
         Some(text.to_owned())
@@ -204,9 +187,7 @@ impl Detector {
     /// # Errors
     /// As [`Detector::open`], and if the device is not there.
     pub fn open_with(bundle: &Bundle, settings: Settings) -> Result<Self, DetectError> {
-        let device = settings.device.open()?;
-        let model = bundle.load::<FocusDetr>(&device)?;
-        Self::from_model(model, bundle.manifest().classes.clone(), bundle.identity(), settings)
+        named::open(bundle, settings, Self::from_model)
     }
 
     /// A detector of a model in memory. It is prepared for inference on the device where it is; `settings.device` plays no part.
@@ -217,30 +198,26 @@ impl Detector {
     /// # Panics
     /// If the model has no parameter, and so no device.
     pub fn from_model(
-        mut model: FocusDetr,
+        model: FocusDetr,
         classes: Vec<String>,
         identity: ModelIdentity,
         settings: Settings,
     ) -> Result<Self, DetectError> {
         let expected = model.config().classes;
-        if classes.len() != expected {
-            return Err(DetectError::Classes { found: classes.len(), expected });
-        }
-        let device = model.devices().into_iter().next().expect("a model has parameters");
-        model.prepare_inference();
-        let ImageSides { short, longest } = model.config().input;
+        let named = Named::new(model, expected, classes, identity, settings)?;
+        let ImageSides { short, longest } = named.model.config().input;
         let preprocessor = Preprocessor::focus_detr(short, longest);
-        Ok(Self { shared: Arc::new(Shared { model, device, classes, identity, preprocessor, settings }) })
+        Ok(Self { shared: Arc::new(Shared { named, preprocessor }) })
     }
 
     /// Name and hash that stand in every answer.
     pub fn identity(&self) -> &ModelIdentity {
-        &self.shared.identity
+        &self.shared.named.identity
     }
 
     /// Names of the classes that it knows.
     pub fn classes(&self) -> &[String] {
-        &self.shared.classes
+        &self.shared.named.classes
     }
 
     /// Finds the objects of a picture: a path, the bytes of a file, or pixels.
@@ -253,28 +230,28 @@ impl Detector {
         options: &DetectOptions,
     ) -> Result<Detected, DetectError> {
         let shared = &*self.shared;
-        let pixels = picture.into().pixels(shared.settings.image, shared.settings.exif)?;
+        let pixels = picture.into().pixels(shared.named.settings.image, shared.named.settings.exif)?;
         let prepared = shared.preprocessor.prepare(&pixels)?;
         let (original, network) = (prepared.placement.image(), prepared.placement.canvas());
         let sides = [network.height() as usize, network.width() as usize];
         let keep_ratio = self.keep_ratio(options, sides)?;
         let shape = [1, 3, sides[0], sides[1]];
-        let image = Tensor::<4>::from_data(TensorData::new(prepared.pixels, shape), &shared.device);
-        let output = shared.model.forward(image, None, &ForwardOptions { keep_ratio })?;
+        let image = Tensor::<4>::from_data(TensorData::new(prepared.pixels, shape), &shared.named.device);
+        let output = shared.named.model.forward(image, None, &ForwardOptions { keep_ratio })?;
         let objects = self.objects(&output, network, original, options)?;
-        let macs = shared.model.macs(sides, keep_ratio)?;
+        let macs = shared.named.model.macs(sides, keep_ratio)?;
         Ok(Detected {
             image_size: original,
             objects,
             keep_ratio: keep_ratio.or_else(|| self.usual_ratio()),
             flops: 2 * macs.total(),
             encoder_flops: 2 * macs.encoder(),
-            dense_flops: 2 * shared.model.dense_macs(sides)?.total(),
+            dense_flops: 2 * shared.named.model.dense_macs(sides)?.total(),
             kept: KeptTokens {
                 grids: output.encoding.geometry.sizes().to_vec(),
-                layers: output.encoding.kept_cells(0, shared.model.config().encoder_layers),
+                layers: output.encoding.kept_cells(0, shared.named.model.config().encoder_layers),
             },
-            model: shared.identity.clone(),
+            model: shared.named.identity.clone(),
         })
     }
 
@@ -301,7 +278,7 @@ impl Detector {
         Ok(found
             .map(|one| FoundObject {
                 class: one.class,
-                label: self.shared.classes[one.class].clone(),
+                label: self.shared.named.classes[one.class].clone(),
                 score: f64::from(one.score),
                 bbox: one.bbox,
             })
@@ -310,7 +287,7 @@ impl Detector {
 
     /// The ratio to run with; `None` leaves it to the configuration.
     fn keep_ratio(&self, options: &DetectOptions, sides: [usize; 2]) -> Result<Option<f32>, DetectError> {
-        let dense = self.shared.model.config().encoder == EncoderConfig::Dense;
+        let dense = self.shared.named.model.config().encoder == EncoderConfig::Dense;
         if let Some(found) = options.keep_ratio {
             if !(found > 0.0 && found.is_finite()) {
                 let (option, found) = ("keep_ratio", f64::from(found));
@@ -330,7 +307,7 @@ impl Detector {
         }
         // Less than the smallest share is not to be had: a token in each layer.
         const FEWEST: f32 = 1e-4;
-        let model = &self.shared.model;
+        let model = &self.shared.named.model;
         let fits = model.macs(sides, options.keep_ratio)?.total() as f64 * 2e-9 <= gflops;
         if fits {
             return Ok(options.keep_ratio);
@@ -347,7 +324,7 @@ impl Detector {
 
     /// The average share that the configuration keeps.
     fn usual_ratio(&self) -> Option<f32> {
-        match &self.shared.model.config().encoder {
+        match &self.shared.named.model.config().encoder {
             EncoderConfig::Focus(focus) => Some(focus.keep * focus.mean_cascade()),
             EncoderConfig::Sparse { keep } => Some(*keep),
             EncoderConfig::Dense => None,
@@ -357,7 +334,6 @@ impl Detector {
 
 impl std::fmt::Debug for Detector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Shared { identity, classes, .. } = &*self.shared;
-        f.debug_struct("Detector").field("identity", identity).field("classes", &classes.len()).finish_non_exhaustive()
+        f.debug_tuple("Detector").field(&self.shared.named).finish()
     }
 }

@@ -5,6 +5,7 @@ use groundling_data::image::decode::ImageError;
 use groundling_models::contract::OptionError;
 use groundling_nn::checkpoint::CheckpointError;
 
+use crate::input::image_hint;
 use crate::{BundleError, DeviceError};
 
 /// Why there is no answer. [`hint`](Self::hint) says what to do about it.
@@ -77,17 +78,47 @@ impl GroundError {
             Self::Device(error) => return Some(error.hint()),
             Self::Phrase(PhraseError::Empty) => "say what to look for: \"the left cup\"",
             Self::Phrase(_) => "a few words are enough: models read at most some dozens",
-            Self::Image(ImageError::UnknownFormat { .. }) => "convert the picture to JPEG, PNG, WebP or BMP",
-            Self::Image(ImageError::TooLarge { .. } | ImageError::Memory { .. } | ImageError::FileTooLarge { .. }) => {
-                "shrink the picture; models read it at 640 pixels or fewer"
-            }
-            Self::Image(ImageError::IsFolder { .. }) => "name a file inside the folder",
+            Self::Image(error) => image_hint(error)?,
             Self::Options(OptionError::Budget { .. }) => "raise the budget, or ask for an earlier level",
             Self::NoAttention { .. } => "TransVG, VLTVG, QRNet and ScanFormer have one; DMMI answers with every pixel",
-            Self::NotFinite { .. } => "the weights may be damaged: `groundling doctor` compares them with their hash",
+            Self::NotFinite { .. } => DAMAGED,
             _ => return None,
         };
         Some(text.to_owned())
+    }
+}
+
+/// What a person can do about an answer that is not finite.
+pub(crate) const DAMAGED: &str = "the weights may be damaged: `groundling doctor` compares them with their hash";
+
+/// Why a classifier or a detector is not ready. [`hint`](Self::hint) says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The weights are missing, damaged or of another model.
+    #[error(transparent)]
+    Weights(#[from] BundleError),
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The weights name another number of classes than the model has.
+    #[error("the weights name {found} classes, expected {expected}, one for each output of the model")]
+    Classes {
+        /// Names there are.
+        found: usize,
+        /// Classes of the model.
+        expected: usize,
+    },
+}
+
+impl OpenError {
+    /// What a person can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Weights(error) => error.hint(),
+            Self::Device(error) => Some(error.hint()),
+            Self::Classes { .. } => Some("write the weights folder again with the names of all classes".to_owned()),
+        }
     }
 }
 
@@ -96,3 +127,21 @@ impl From<CheckpointError> for GroundError {
         Self::Weights(error.into())
     }
 }
+
+/// What opening a model can say, said through [`OpenError`].
+macro_rules! through_open_error {
+    ($($error:ty),*) => {$(
+        impl From<BundleError> for $error {
+            fn from(error: BundleError) -> Self {
+                Self::Open(error.into())
+            }
+        }
+
+        impl From<DeviceError> for $error {
+            fn from(error: DeviceError) -> Self {
+                Self::Open(error.into())
+            }
+        }
+    )*};
+}
+through_open_error!(crate::ClassifyError, crate::DetectError);

@@ -88,3 +88,15 @@ pub fn preprocessor(input: &InputSpec) -> Preprocessor {
         std: input.std,
     }
 }
+
+/// What a person can do about a picture that cannot be used, where that is known.
+pub fn image_hint(error: &ImageError) -> Option<&'static str> {
+    match error {
+        ImageError::UnknownFormat { .. } => Some("convert the picture to JPEG, PNG, WebP or BMP"),
+        ImageError::TooLarge { .. } | ImageError::Memory { .. } | ImageError::FileTooLarge { .. } => {
+            Some("shrink the picture; models read it at 1333 pixels or fewer")
+        }
+        ImageError::IsFolder { .. } => Some("name a file inside the folder"),
+        _ => None,
+    }
+}

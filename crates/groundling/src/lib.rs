@@ -58,6 +58,7 @@ mod grounder;
 pub mod hash;
 pub mod input;
 pub mod instances;
+mod named;
 pub mod systems;
 mod verdict;
 
@@ -65,7 +66,7 @@ pub use bundle::{Bundle, BundleError, BundleLimits, Description};
 pub use classifier::{Classified, Classifier, ClassifyError, RankedClass};
 pub use detector::{DetectError, DetectOptions, Detected, Detector, FoundObject, KeptTokens};
 pub use device::{DeviceChoice, DeviceError};
-pub use error::GroundError;
+pub use error::{GroundError, OpenError};
 pub use explain::{Explain, Level};
 pub use grounder::{Answer, Grounder, Options, Question, Session, Settings};
 pub use input::Picture;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use groundling::{
-    Bundle, BundleError, Classifier, ClassifyError, Description, GroundError, Grounder, Picture, Settings, systems,
+    Bundle, BundleError, Classifier, ClassifyError, Description, GroundError, Grounder, OpenError, Picture, Settings,
+    systems,
 };
 use groundling_core::ModelIdentity;
 use groundling_models::catalog;
@@ -82,7 +83,10 @@ fn what_cannot_be_is_named() {
     let folder = scratch("classifier-names");
     write(&folder, &model(&config()), names(9));
     let error = Classifier::open(&folder).unwrap_err();
-    assert!(matches!(error, ClassifyError::Classes { found: 9, expected: 10 }) && error.hint().is_some(), "{error}");
+    assert!(
+        matches!(error, ClassifyError::Open(OpenError::Classes { found: 9, expected: 10 })) && error.hint().is_some(),
+        "{error}"
+    );
     let error = Grounder::open(&folder).unwrap_err();
     assert!(matches!(&error, GroundError::Weights(BundleError::Classifier { .. })), "{error}");
     assert!(error.hint().unwrap().contains("groundling classify"));

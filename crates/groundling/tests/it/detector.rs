@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use groundling::{
-    Bundle, BundleError, Description, DetectError, DetectOptions, Detector, GroundError, Grounder, Settings,
+    Bundle, BundleError, Description, DetectError, DetectOptions, Detector, GroundError, Grounder, OpenError, Settings,
 };
 use groundling_core::ModelIdentity;
 use groundling_models::catalog;
@@ -115,7 +115,7 @@ fn what_cannot_be_is_named() {
     let folder = scratch("detector-names");
     write(&folder, &model(&FocusDetrConfig::tiny()), names(9));
     let error = Detector::open(&folder).unwrap_err();
-    assert!(matches!(error, DetectError::Classes { found: 9, expected: 10 }), "{error}");
+    assert!(matches!(error, DetectError::Open(OpenError::Classes { found: 9, expected: 10 })), "{error}");
     let error = Grounder::open(&folder).unwrap_err();
     assert!(matches!(&error, GroundError::Weights(BundleError::Detector { .. })), "{error}");
     assert!(error.hint().unwrap().contains("groundling detect"));

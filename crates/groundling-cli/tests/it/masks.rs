@@ -235,6 +235,22 @@ fn training_keeps_the_best_masks() {
     assert!(std::fs::read_to_string(out.join("accuracy.svg")).unwrap().contains("oIoU"));
 }
 
+/// Plain cross-attention, as the ablation has it: words ask nothing, and what they would ask with has no parameters.
+#[test]
+fn words_that_do_not_ask_are_trained_too() {
+    let folder = scratch("cli-masks-plain");
+    let (recipe, out) = (folder.join("recipe.toml"), folder.join("out"));
+    let plain = "preset = \"tiny\"\n    config = { regions = [1], spans = [] }";
+    let optimizer =
+        "[optimizer]\n    ema = { decay = 0.5 }\n    muon = { names = [\"network.\"], lr = 1e-3 }\n    [output]";
+    std::fs::write(&recipe, RECIPE.replace("preset = \"tiny\"", plain).replace("[output]", optimizer)).unwrap();
+    let train = ["train", path(&recipe), "--out", path(&out), "--threads", "1", "-q"];
+    let (code, _, err) = said(&train);
+    assert_eq!(code, 0, "{err}");
+    let report = json_with(&out.join("last"), &["eval", "--data", "scenes:val:2", "--resamples", "0"]);
+    assert!((0.0..=100.0).contains(&value(&report, "oIoU")), "{report}");
+}
+
 /// Data as others publish it, alone and mixed, phrases about nothing and about several among it.
 #[test]
 fn training_reads_every_layout() {

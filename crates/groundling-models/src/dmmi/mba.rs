@@ -177,6 +177,7 @@ impl Mba {
 
     /// What the pixels say to each token, `[B, L, D]`; `None` where tokens do not ask.
     fn ask_map(&self, x: Tensor<4>, language: &Language, observer: &mut Observer<'_>) -> Option<Tensor<3>> {
+        let (visual_value, text_out) = (self.visual_value.as_ref()?, self.text_out.as_ref()?);
         let [b, c, h, w] = x.dims();
         let [_, _, d] = language.tokens.dims();
         let scale = (c as f64).powf(-0.5);
@@ -198,8 +199,8 @@ impl Mba {
                 None => map,
             });
         }
-        let value = over_pixels(self.visual_value.as_ref()?, x).swap_dims(1, 2); // [B, N, D]
-        Some(self.text_out.as_ref()?.forward(total?.matmul(value)))
+        let value = over_pixels(visual_value, x).swap_dims(1, 2); // [B, N, D]
+        Some(text_out.forward(total?.matmul(value)))
     }
 }
 

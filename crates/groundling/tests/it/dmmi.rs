@@ -6,8 +6,8 @@ use groundling_core::Rle;
 use groundling_models::contract::Trainable;
 use groundling_models::dmmi::{Dmmi, DmmiConfig};
 use groundling_nn::checkpoint::{Precision, initialise};
-use groundling_testkit::scratch;
 use groundling_testkit::tiny::TinyWorld;
+use groundling_testkit::{fixtures, repository, scratch};
 
 fn model(seed: u64) -> Dmmi {
     let device = Device::flex();
@@ -16,6 +16,29 @@ fn model(seed: u64) -> Dmmi {
     let model = Dmmi::init(&DmmiConfig::tiny(), &device).unwrap();
     initialise(&model);
     model
+}
+
+/// The weights in this repository: one thing, two, none, with their calibration.
+#[test]
+fn our_weights_tell_none_one_and_many() {
+    let grounder = {
+        let _alone = crate::alone();
+        Grounder::open(repository().join("weights/dmmi-tiny")).unwrap()
+    };
+    let session = grounder.open_image(&fixtures().join("scenes/stars.png")).unwrap();
+    for (phrase, count) in [
+        ("the blue pentagon", 1),
+        ("the yellow plus", 1),
+        ("all pink stars", 2),
+        ("the purple hexagon", 0),
+        ("the red circle", 0),
+    ] {
+        let found = session.ground(phrase).unwrap();
+        assert_eq!((found.targets.len(), found.no_target), (count, count == 0), "{phrase}: {found:?}");
+        assert!(found.no_target_score.is_some() && found.targets.iter().all(|target| target.mask.is_some()));
+    }
+    let blue = session.ground("the blue pentagon").unwrap().targets[0].bbox.to_array();
+    assert!(blue.iter().zip([176.0, 148.0, 210.0, 182.0]).all(|(found, seen)| (found - seen).abs() < 3.0), "{blue:?}");
 }
 
 #[test]

@@ -132,6 +132,16 @@ struct Panels {
     tail: Option<(usize, *const f32)>,
 }
 
+/// A part of the depth, as it is multiplied.
+struct Block {
+    /// Its part of A, strip by strip.
+    packed: *const f32,
+    start: usize,
+    depth: usize,
+    /// The rows of B that are read after it.
+    ahead: *const f32,
+}
+
 struct Product<'a> {
     isa: Isa,
     rows: usize,
@@ -201,17 +211,19 @@ impl Product<'_> {
                     for (start, depth) in blocks() {
                         // What is read after this: the panel's next block, the next panel, or the first one of the next chunk.
                         let end = start + depth;
-                        let next = if end < chunk_end {
-                            (panel, end)
+                        let [next, from] = if end < chunk_end {
+                            [panel, end]
                         } else if panel + 1 < panels.end {
-                            (panel + 1, chunk_start)
+                            [panel + 1, chunk_start]
                         } else {
-                            (panels.start, chunk_end)
+                            [panels.start, chunk_end]
                         };
+                        let ahead = self.b.data.wrapping_add(next * self.b.panel + from * self.b.stride);
                         // SAFETY: the panel is one of B's, C has its rows and columns, and they are this task's alone.
                         unsafe {
                             let packed = packed.add((start - chunk_start) * rows.len());
-                            self.panel(&strips, packed, rows.start, panel, start, depth, next);
+                            let block = Block { packed, start, depth, ahead };
+                            self.panel(&strips, rows.start, panel, &block);
                         }
                     }
                 }
@@ -219,20 +231,10 @@ impl Product<'_> {
         });
     }
 
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn panel(
-        &self,
-        strips: &Strips,
-        packed: *const f32,
-        row: usize,
-        panel: usize,
-        start: usize,
-        depth: usize,
-        next: (usize, usize),
-    ) {
+    unsafe fn panel(&self, strips: &Strips, row: usize, panel: usize, block: &Block) {
         let width = Tile::of(self.isa).columns;
         let columns = (self.columns - panel * width).min(width);
-        let lines = self.b.data.wrapping_add(next.0 * self.b.panel + next.1 * self.b.stride);
+        let &Block { packed, start, depth, ahead: lines } = block;
         // SAFETY: as the caller promises.
         unsafe {
             let (b, b_stride) = match self.b.tail {
@@ -240,7 +242,7 @@ impl Product<'_> {
                 _ => (self.b.data.add(panel * self.b.panel + start * self.b.stride), self.b.stride),
             };
             for (strip, (offset, count)) in strips.iter().enumerate() {
-                // A row of a panel is two cache lines of 64 bytes.
+                // With AVX-512 a row of a panel is two cache lines: one for each of the first two strips.
                 let ahead = if strip < 2 { lines.wrapping_add(strip * width / 2) } else { b };
                 let c = self.c.add((row + offset) * self.columns + panel * width);
                 let to = Rows { data: c, stride: self.columns };

@@ -8,7 +8,7 @@ use super::phrase::{Degree, Expression, Noun, Number, PhraseKind, Region, Restri
 use super::random::Draws;
 use super::vocabulary::{Colour, Fill, Shape, SizeClass, Split, is_held_out};
 use super::wording::{MAX_NUMBER, speak};
-use super::{SceneConfig, SceneExpression};
+use super::{SceneConfig, SceneExpression, Shares};
 
 /// Speaks about one scene.
 pub(crate) struct Speaker<'a> {
@@ -16,6 +16,18 @@ pub(crate) struct Speaker<'a> {
     pub(crate) config: &'a SceneConfig,
     pub(crate) split: Split,
     pub(crate) draws: Draws,
+}
+
+/// How many objects a phrase is to fit, in the order of [`super::Shares::to_array`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Count {
+    One,
+    Many,
+    Zero,
+}
+
+impl Count {
+    const ALL: [Self; 3] = [Self::One, Self::Many, Self::Zero];
 }
 
 /// The constructions a restriction of the given kind may take, in the order of [`super::KindWeights::to_array`].
@@ -26,23 +38,97 @@ impl Speaker<'_> {
     pub(crate) fn expressions(&mut self) -> Vec<SceneExpression> {
         let (least, most) = (self.config.min_expressions, self.config.max_expressions);
         let wanted = least + self.draws.below(most - least + 1);
+        if self.config.paired {
+            return self.pairs(wanted);
+        }
         let mut spoken: Vec<SceneExpression> = Vec::with_capacity(wanted);
         for _ in 0..wanted {
             // The kind of count is drawn once and kept over retries, or hard kinds would lose their share to easy ones.
-            let count = self.draws.weighted(&self.config.shares.to_array());
+            let count = Count::ALL[self.draws.weighted(&self.config.shares.to_array())];
             let new = (0..24).find_map(|_| {
-                let expression = match count {
-                    0 => self.one(),
-                    1 => self.many(),
-                    _ => self.zero(),
-                }?;
-                let phrase = speak(&expression, &mut self.draws);
-                let known = spoken.iter().any(|old| old.phrase.eq_ignore_ascii_case(&phrase));
-                if known { None } else { self.labelled(expression, phrase) }
+                let expression = self.about(count)?;
+                self.said(expression, &spoken)
             });
             spoken.extend(new);
         }
         spoken
+    }
+
+    /// Phrases of which every second is the one before it with a word exchanged, and true of something else or of nothing, wherever that
+    /// can be had.
+    fn pairs(&mut self, wanted: usize) -> Vec<SceneExpression> {
+        let Shares { one, many, zero } = self.config.shares;
+        let all = one + many + zero;
+        // As many fit nothing as the shares say; all of them come second, and what comes first is there.
+        let firsts = if one + many > 0.0 { [one, many, 0.0] } else { [0.0, 0.0, 1.0] };
+        let seconds = [one, many, (2.0 * zero).min(all) * (one + many) / (all - (2.0 * zero).min(all)).max(1e-9)];
+        let seconds = if one + many > 0.0 { seconds } else { firsts };
+        let mut spoken: Vec<SceneExpression> = Vec::with_capacity(wanted);
+        for _ in 0..wanted.div_ceil(2) {
+            let count = Count::ALL[self.draws.weighted(&firsts)];
+            let first = (0..24).find_map(|_| {
+                let expression = self.about(count)?;
+                Some((expression, self.said(expression, &spoken)?))
+            });
+            let Some((first, said)) = first else { continue };
+            spoken.push(said);
+            if spoken.len() == wanted {
+                break;
+            }
+            let count = Count::ALL[self.draws.weighted(&seconds)];
+            let second = (0..48).find_map(|attempt| {
+                let expression = if attempt < 24 { self.otherwise(first, count) } else { self.about(count) }?;
+                self.said(expression, &spoken)
+            });
+            spoken.extend(second);
+        }
+        spoken
+    }
+
+    fn about(&mut self, count: Count) -> Option<Expression> {
+        match count {
+            Count::One => self.one(),
+            Count::Many => self.many(),
+            Count::Zero => self.zero(),
+        }
+    }
+
+    /// The expression in words that were not said yet.
+    fn said(&mut self, expression: Expression, spoken: &[SceneExpression]) -> Option<SceneExpression> {
+        let phrase = speak(&expression, &mut self.draws);
+        let known = spoken.iter().any(|old| old.phrase.eq_ignore_ascii_case(&phrase));
+        if known { None } else { self.labelled(expression, phrase) }
+    }
+
+    /// The expression with one word exchanged, so that it fits so many objects, and not those that it fitted.
+    fn otherwise(&mut self, expression: Expression, count: Count) -> Option<Expression> {
+        let changed = match self.opposite(expression) {
+            Some(opposite) if count != Count::Zero && self.draws.chance(0.5) => opposite,
+            _ => self.changed(expression)?,
+        };
+        let targets = self.world.truth(&changed)?;
+        let fitting = match count {
+            Count::Zero => targets.is_empty(),
+            Count::One => targets.len() == 1,
+            Count::Many => targets.len() > 1,
+        };
+        let other = self.world.truth(&expression).is_some_and(|old| old != targets);
+        (fitting && other && self.may_say(&changed)).then_some(changed)
+    }
+
+    /// The expression at the other end of its scale, where it has one.
+    fn opposite(&self, expression: Expression) -> Option<Expression> {
+        let Expression::Simple { number, noun, restriction } = expression else { return None };
+        let restriction = match restriction {
+            Restriction::Nth(rank, side) => Restriction::Nth(rank, side.opposite()),
+            Restriction::Farthest(side) => Restriction::Farthest(side.opposite()),
+            Restriction::Most(degree) => Restriction::Most(degree.opposite()),
+            Restriction::OfTwo(degree) => Restriction::OfTwo(degree.opposite()),
+            Restriction::Than(degree, noun) => Restriction::Than(degree.opposite(), noun),
+            Restriction::Beyond(side, noun) => Restriction::Beyond(side.opposite(), noun),
+            _ => return None,
+        };
+        Some(Expression::Simple { number, noun, restriction })
     }
 
     fn labelled(&self, expression: Expression, phrase: String) -> Option<SceneExpression> {

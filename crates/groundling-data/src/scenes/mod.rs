@@ -83,16 +83,23 @@ pub struct SceneConfig {
     pub shares: Shares,
     /// How often one-target phrases are of each kind.
     pub kind_weights: KindWeights,
+    /// Whether every second phrase of a scene is the one before it with a word exchanged, and fits something else or nothing: what a
+    /// model learns most from. Phrases that fit nothing are second ones, and at most half of all.
+    pub paired: bool,
 }
 
-/// Relative frequencies of phrases by the number of their targets.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Relative frequencies of phrases by the number of their targets. In a file, a number that is not named has none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Shares {
     /// One target.
+    #[serde(default)]
     pub one: f64,
     /// Two or more.
+    #[serde(default)]
     pub many: f64,
     /// None.
+    #[serde(default)]
     pub zero: f64,
 }
 
@@ -254,7 +261,7 @@ impl SceneConfig {
         let shares = Shares { one: 0.65, many: 0.15, zero: 0.20 };
         let kind_weights = KindWeights::default();
         let (min_objects, max_objects, min_expressions, max_expressions) = (3, 12, 3, 8);
-        Self { size, min_objects, max_objects, min_expressions, max_expressions, shares, kind_weights }
+        Self { size, min_objects, max_objects, min_expressions, max_expressions, shares, kind_weights, paired: false }
     }
 
     fn check(&self) -> Result<(), SceneError> {

@@ -113,6 +113,41 @@ fn other_shares_are_kept_too() {
     assert!((0.45..0.57).contains(&zero), "{zero}");
 }
 
+#[test]
+fn second_phrases_of_pairs_are_first_ones_with_a_word_exchanged() {
+    let size = ImageSize::square(64).unwrap();
+    for split in [Split::Train, Split::Test] {
+        let usual = SceneConfig { min_expressions: 2, max_expressions: 2, ..SceneConfig::with_size(size) };
+        let paired = Scenes::new(SceneConfig { paired: true, ..usual.clone() }, split, 4).unwrap();
+        let (mut counts, mut near, mut all) = ([0u32; 3], 0, 0);
+        for index in 0..400 {
+            let scene = paired.scene(index);
+            let [first, second] = &scene.expressions[..] else { continue };
+            assert!(!first.targets.is_empty(), "{}: {} comes first", scene.id, first.phrase);
+            assert_ne!(first.phrase.to_lowercase(), second.phrase.to_lowercase());
+            for expression in [first, second] {
+                counts[expression.targets.len().min(2)] += 1;
+            }
+            all += 1;
+            near += u32::from(first.form == second.form && first.targets != second.targets);
+        }
+        assert!(all > 390, "{all} pictures have two phrases");
+        // Plurals and some others have no such partner, and get a phrase of their own.
+        assert!(f64::from(near) > 0.6 * f64::from(all), "{near} of {all}");
+        for (count, expected) in counts.into_iter().zip([0.20, 0.65, 0.15]) {
+            let share = f64::from(count) / f64::from(2 * all);
+            assert!((share - expected).abs() < 0.06, "{counts:?} of {all} pairs");
+        }
+    }
+    // An odd number of phrases, and shares without a phrase that could come first.
+    let odd = SceneConfig { min_expressions: 3, max_expressions: 3, paired: true, ..SceneConfig::with_size(size) };
+    let three = Scenes::new(odd.clone(), Split::Val, 4).unwrap();
+    assert!((0..50).filter(|&index| three.scene(index).expressions.len() == 3).count() > 45);
+    let shares = Shares { one: 0.0, many: 0.0, zero: 1.0 };
+    let none = Scenes::new(SceneConfig { shares, ..odd }, Split::Val, 4).unwrap();
+    assert!((0..50).flat_map(|index| none.scene(index).expressions).all(|expression| expression.targets.is_empty()));
+}
+
 /// A reading even simpler than the parser's: words between "the" and "and".
 #[test]
 fn no_phrase_of_training_names_a_held_out_pair() {

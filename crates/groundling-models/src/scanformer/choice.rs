@@ -80,7 +80,7 @@ impl Budget {
         valid: Vec<usize>,
     ) -> Result<Self, OptionError> {
         let this = Self { budget, merge, valid };
-        let first = this.load(0, this.valid[0]);
+        let first = this.load(config, 0, this.valid[0]);
         let flops = config.level_flops(first, tokens);
         let spent = config.language_flops(tokens).saturating_add(flops.total());
         let least = spent.saturating_add(this.later(config, 1, flops.keys));
@@ -90,13 +90,13 @@ impl Budget {
     /// Most patches that a level may read after so many operations and keys.
     pub(super) fn most(&self, config: &ScanFormerConfig, level: usize, spent: u64, keys: usize) -> usize {
         let cost = |kept: usize| {
-            let flops = config.level_flops(self.load(level, kept), keys);
+            let flops = config.level_flops(self.load(config, level, kept), keys);
             flops.total().saturating_add(self.later(config, level + 1, flops.keys))
         };
         let left = self.budget.saturating_sub(spent);
         let least = cost(0);
         let spare = left.saturating_sub(least);
-        let dense = |level: usize| config.level_flops(self.load(level, self.valid[level]), keys).total() as f64;
+        let dense = |level: usize| config.level_flops(self.load(config, level, self.valid[level]), keys).total() as f64;
         let coming: f64 = (level..self.valid.len()).map(dense).sum();
         let last = level + 1 == self.valid.len();
         let share = if last { spare } else { (spare as f64 * (dense(level) / coming)) as u64 };
@@ -110,22 +110,19 @@ impl Budget {
         low
     }
 
-    /// What the levels from here on cost with nothing read.
+    /// What the levels from here on cost with nothing read that is chosen.
     fn later(&self, config: &ScanFormerConfig, level: usize, mut keys: usize) -> u64 {
         (level..self.valid.len()).fold(0, |sum: u64, level| {
-            let flops = config.level_flops(self.load(level, 0), keys);
+            let kept = if config.is_chosen(level) { 0 } else { self.valid[level] };
+            let flops = config.level_flops(self.load(config, level, kept), keys);
             keys = flops.keys;
             sum.saturating_add(flops.total())
         })
     }
 
-    fn load(&self, level: usize, kept: usize) -> LevelLoad {
-        LevelLoad {
-            kept,
-            constants: self.valid[level] - kept,
-            merge: self.merge,
-            chooses: level + 1 < self.valid.len(),
-        }
+    fn load(&self, config: &ScanFormerConfig, level: usize, kept: usize) -> LevelLoad {
+        let chooses = level + 1 < self.valid.len() && config.is_chosen(level + 1);
+        LevelLoad { kept, constants: self.valid[level] - kept, merge: self.merge, chooses }
     }
 }
 
@@ -180,7 +177,7 @@ mod tests {
             let (mut spent, mut keys) = (config.language_flops(tokens), tokens);
             for level in 0..3 {
                 let kept = if level == 0 { 25 } else { shares.most(&config, level, spent, keys) };
-                let flops = config.level_flops(shares.load(level, kept), keys);
+                let flops = config.level_flops(shares.load(&config, level, kept), keys);
                 spent += flops.total();
                 keys = flops.keys;
             }

@@ -37,6 +37,10 @@ pub struct ScanFormerConfig {
     pub ln_eps: f64,
     /// Added to the variance in the norm of the text.
     pub text_ln_eps: f64,
+    /// So many levels, the coarsest ones, are read in full: at least 1. DEVIATION: in the paper every level but the first is chosen; a level that
+    /// costs a small share of the finest is better read than guessed at.
+    #[serde(default = "first")]
+    pub whole_levels: usize,
     /// Whether only parts of patches that were read can be read on the next level. Otherwise everything can, and the children of what
     /// was not read share one decision for each of the four places.
     pub nested: bool,
@@ -47,6 +51,9 @@ pub struct ScanFormerConfig {
 
 fn three() -> usize {
     3
+}
+fn first() -> usize {
+    1
 }
 
 impl ScanFormerConfig {
@@ -67,6 +74,7 @@ impl ScanFormerConfig {
             select_layer: 6,
             ln_eps: 1e-6,
             text_ln_eps: 1e-12,
+            whole_levels: 1,
             nested: true,
             dropout: 0.1,
         }
@@ -132,6 +140,11 @@ impl ScanFormerConfig {
         1 << (self.levels - 1 - level)
     }
 
+    /// Whether what a level reads is chosen, by the level before it.
+    pub fn is_chosen(&self, level: usize) -> bool {
+        (self.whole_levels..self.levels).contains(&level)
+    }
+
     /// Pixels of the canvas that a patch of a level covers, on a side.
     pub fn reach(&self, level: usize) -> usize {
         self.patch * self.shrink(level)
@@ -163,6 +176,9 @@ impl ScanFormerConfig {
         }
         if !(1..=8).contains(&self.levels) {
             return bad("levels", &self.levels, "1 to 8");
+        }
+        if !(1..=self.levels).contains(&self.whole_levels) {
+            return bad("whole_levels", &self.whole_levels, &format!("1 to {}, the number of levels", self.levels));
         }
         if !self.dim.is_multiple_of(self.heads) {
             return bad("heads", &self.heads, &format!("a divisor of the width {}", self.dim));

@@ -5,7 +5,7 @@ use groundling_core::BoxCxcywh;
 use groundling_nn::losses::{Denominator, box_l1, giou, iou};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::training::Trained;
+use super::training::{Manner, Trained};
 use super::{ScanFormer, ScanFormerConfig, geometry};
 use crate::contract::{ConfigError, Losses, SampleTruth, TruthObject};
 
@@ -27,6 +27,13 @@ pub struct Criterion {
     pub beta: Vec<f64>,
     /// Read everything and choose nothing: the dense model, for comparison.
     pub dense: bool,
+    /// Choices of training are always the hard ones. DEVIATION: in the paper half of them, at random, are the soft value, which few patches
+    /// have that is exactly 0: with it training can merge hardly any.
+    pub hard: bool,
+    /// Patches that are not read are one token in training, too, as they are in inference: faster, with the same answers and losses. So are
+    /// the gradients of the paper's losses where choices are nested; those of auxiliary losses that tell one patch from another, and of
+    /// choices that are not nested, are shared evenly among the patches that are one.
+    pub merge: bool,
     /// Auxiliary: of a binary cross-entropy that tells the target's patches from the others. Its labels are how much of the patch the
     /// target's box covers; target and rest weigh half each. Read from the patches that enter the last layer, on every level.
     #[serde(deserialize_with = "one_or_many")]
@@ -60,6 +67,8 @@ impl Default for Criterion {
             lambda_sparse: 1.0,
             beta: vec![0.5, 0.25],
             dense: false,
+            hard: false,
+            merge: false,
             target_patches: vec![0.0],
             patch_classes: vec![0.0],
             patch_boxes: vec![0.0],
@@ -97,6 +106,12 @@ impl Criterion {
             return bad("classes", self.classes.to_string(), "1 to 100000 where patch_classes is not 0");
         }
         Ok(())
+    }
+
+    /// How a training pass reads.
+    pub(super) fn manner(&self) -> Manner {
+        let Self { dense, hard, merge, .. } = *self;
+        Manner { dense, hard, merge }
     }
 
     /// Whether a loss reads which patches are the target's.

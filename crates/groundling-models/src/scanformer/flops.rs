@@ -83,7 +83,8 @@ impl ScanFormerConfig {
         let mut keys = tokens;
         let mut total = self.language_flops(tokens);
         for (level, &kept) in valid.iter().enumerate() {
-            let load = LevelLoad { kept, constants: 0, merge: true, chooses: level + 1 < valid.len() };
+            let chooses = level + 1 < valid.len() && self.is_chosen(level + 1);
+            let load = LevelLoad { kept, constants: 0, merge: true, chooses };
             let flops = self.level_flops(load, keys);
             keys = flops.keys;
             total = total.saturating_add(flops.total());

@@ -44,7 +44,7 @@ pub use config::ScanFormerConfig;
 pub use criterion::Criterion;
 pub use flops::{LevelFlops, LevelLoad};
 pub use scan::{Observer, Phrase, Seen, View};
-pub use training::{Choice, Mixing, Trained, TrainedLevel};
+pub use training::{Choice, Manner, Mixing, Trained, TrainedLevel};
 pub use weights::{HF_KEYS, OFFICIAL_KEYS};
 
 use crate::contract::{
@@ -179,7 +179,7 @@ impl System for ScanFormer {
     }
 
     fn losses(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
-        self.losses_of(&self.forward_training(batch, &[], criterion.dense), truths, criterion)
+        self.losses_of(&self.forward_training(batch, &[], criterion.manner()), truths, criterion)
     }
 
     fn read_phrase(&self, ids: &[u32]) -> Phrase {

@@ -213,8 +213,8 @@ impl ScanFormer {
         let mut phrase = Vec::new();
         let mut answers = Vec::with_capacity(last_level + 1);
         for level in 0..=last_level {
-            let loads: Vec<LevelLoad> =
-                walks.iter().map(|walk| walk.load(level, options.merge, level < last_level)).collect();
+            let chooses = level < last_level && config.is_chosen(level + 1);
+            let loads: Vec<LevelLoad> = walks.iter().map(|walk| walk.load(level, options.merge, chooses)).collect();
             let (mut x, own_bias) = self.block(&walks, &loads, level);
             show(&mut observer, || Seen::Bias { level, bias: own_bias.clone() });
             show(&mut observer, || Seen::Tokens { level: Some(level), layers: 0, tokens: x.clone() });
@@ -229,7 +229,7 @@ impl ScanFormer {
             let mut slots = None;
             let mut first = before;
             for (index, layer) in self.layers.iter().enumerate() {
-                let chooses_here = level < last_level && index + 1 == config.select_layer;
+                let chooses_here = chooses && index + 1 == config.select_layer;
                 let shortened = index + 1 == config.layers && !chooses_here && observer.is_none();
                 let wanted = if shortened { Wanted::First } else { Wanted::All };
                 let Passed { tokens, cache, queries } = if before > 0 {
@@ -265,6 +265,8 @@ impl ScanFormer {
                 if load.chooses {
                     let votes = &slots[row * (rows - 1) * 4..];
                     walk.choose(config, level + 1, votes, options.threshold);
+                } else if level < last_level {
+                    walk.kept = walk.view.valid[level + 1].clone();
                 }
             }
         }

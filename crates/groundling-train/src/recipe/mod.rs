@@ -123,6 +123,12 @@ pub struct DataSection {
     /// Scenes: how often phrases are of each kind; a stage may say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kinds: Option<KindWeights>,
+    /// Scenes: whether every second phrase of a picture is the one before it with a word exchanged, about something else or nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paired: bool,
+    /// Scenes: how often phrases have one, several and no targets, of those that `targets` wants; 0.65, 0.15 and 0.2 if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
 }
 
 /// How many things phrases refer to.
@@ -538,7 +544,9 @@ impl DataSection {
         if let Some([least, most]) = self.phrases {
             (config.min_expressions, config.max_expressions) = (least, most);
         }
-        let (wanted, usual) = (self.wanted(), config.shares);
+        let wanted = self.wanted();
+        let usual = self.shares.unwrap_or(config.shares);
+        config.paired = self.paired;
         let share = |wanted: bool, usual: f64| if wanted { usual } else { 0.0 };
         config.shares = Shares {
             one: share(wanted.one, usual.one),

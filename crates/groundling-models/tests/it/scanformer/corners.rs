@@ -162,6 +162,40 @@ fn budgets_are_met() {
 }
 
 #[test]
+fn whole_levels_are_read_whatever_the_threshold() {
+    let chosen = config(true);
+    for whole_levels in 1..=3 {
+        let config = ScanFormerConfig { whole_levels, ..chosen.clone() };
+        let model = model(&config, 2, &Device::flex());
+        let all = ground(&model, 0, 2, &threshold(f32::NEG_INFINITY));
+        let none = ground(&model, 0, 2, &threshold(f32::INFINITY));
+        for (index, level) in none.levels.iter().enumerate() {
+            let whole = index < whole_levels;
+            assert_eq!(level.kept.len(), if whole { level.valid.len() } else { 0 }, "{whole_levels} {index}");
+            assert_eq!((level.threshold.is_none(), level.values.is_empty()), (whole, whole || index > whole_levels));
+        }
+        // Reading everything is the same model, but for the values that nobody asks for.
+        let usual = ground(&self::model(&chosen, 2, &Device::flex()), 0, 2, &threshold(f32::NEG_INFINITY));
+        assert!(apart(&boxes(&all), &boxes(&usual)) < 1e-6);
+        assert_eq!((all.flops, none.dense_flops), (all.dense_flops, all.dense_flops));
+        assert_eq!(all.flops < usual.flops, whole_levels > 1, "the head that chooses costs");
+        let phrase = model.read_phrase(IDS[0]);
+        let view = model.read_canvas(tensor(&canvas(CONTENTS[0], 2)), CONTENTS[0]);
+        let run = |budget: u64| {
+            let options = GroundOptions { budget_flops: Some(budget), ..threshold(f32::NEG_INFINITY) };
+            model.ground(&phrase, &view, &options)
+        };
+        for step in 0..=4 {
+            let budget = none.flops + (all.flops - none.flops) * step / 4;
+            assert!(run(budget).unwrap().flops <= budget);
+        }
+        let (found, least) = (none.flops - 1, none.flops);
+        assert_eq!(run(found).unwrap_err(), OptionError::Budget { found, least });
+    }
+    assert_eq!(ScanFormerConfig { whole_levels: 4, ..chosen }.check().unwrap_err().field, "whole_levels");
+}
+
+#[test]
 fn one_constant_weighs_nothing_more() {
     let config = config(true);
     let model = model(&config, 1, &Device::flex());

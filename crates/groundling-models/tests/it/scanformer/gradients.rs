@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use groundling_core::BoxCxcywh;
 use groundling_models::contract::{Batch, SampleTruth, Trainable};
-use groundling_models::scanformer::{Criterion, Mixing, Trained};
+use groundling_models::scanformer::{Criterion, Manner, Mixing, Trained};
 use groundling_nn::checkpoint::gradients;
 
 use super::*;
@@ -56,17 +56,20 @@ fn largest(values: &[f32]) -> f32 {
 #[test]
 fn without_noise_training_is_inference() {
     let device = Device::flex().autodiff();
-    for nested in [true, false] {
-        let config = config(nested);
+    for (nested, whole_levels) in [(true, 1), (false, 1), (true, 2), (true, 3)] {
+        let config = ScanFormerConfig { whole_levels, ..config(nested) };
         for seed in 1..5 {
             let model = model(&config, seed, &device);
-            let trained = model.forward_training(&batch(&device, seed, 2), &mixing(&device, 0.0, 0.0), false);
+            let trained =
+                model.forward_training(&batch(&device, seed, 2), &mixing(&device, 0.0, 0.0), Manner::CHOOSING);
+            let chosen = trained.levels.iter().map(|level| level.choice.is_some());
+            assert!(chosen.eq((0..3).map(|level| level >= whole_levels)));
             let plain = self::model(&config, seed, &Device::flex());
             for which in 0..2 {
                 let grounded = ground(&plain, which, seed, &threshold(0.0));
                 let found = support::array(trained.boxes.clone().narrow(0, which, 1)).data;
                 assert!(apart(&boxes(&grounded), &found) < 1e-5);
-                for (level, trace) in trained.levels.iter().zip(&grounded.levels).skip(1) {
+                for (level, trace) in trained.levels.iter().zip(&grounded.levels).skip(whole_levels) {
                     let choice = level.choice.as_ref().unwrap();
                     let row = |values: &Tensor<2>| support::array(values.clone().narrow(0, which, 1)).data;
                     let (factors, kept) = (row(&choice.factors), row(&choice.kept));
@@ -86,7 +89,7 @@ fn without_noise_training_is_inference() {
 fn the_dense_criterion_is_the_dense_model() {
     let device = Device::flex().autodiff();
     let model = model(&config(true), 2, &device);
-    let trained = model.forward_training(&batch(&device, 2, 0), &[], true);
+    let trained = model.forward_training(&batch(&device, 2, 0), &[], Manner::DENSE);
     assert!(trained.levels.iter().all(|level| level.choice.is_none()));
     let plain = self::model(&config(true), 2, &Device::flex());
     for which in 0..2 {
@@ -98,6 +101,61 @@ fn the_dense_criterion_is_the_dense_model() {
     assert!(losses.terms.iter().all(|(name, _)| !name.starts_with("sparse") && !name.starts_with("kept")));
 }
 
+/// Merging changes neither answers nor losses. With the losses of the paper and nested choices it changes no gradient either; what else reads
+/// patches one by one is shared evenly among those that are one.
+#[test]
+fn merging_in_training_is_exact() {
+    let device = Device::flex().autodiff();
+    let host = |tensor: Tensor<2>| support::array(tensor).data;
+    let plain = Criterion::default();
+    let aside = Criterion { target_patches: vec![0.7], answer_attention: vec![0.4], ..Criterion::default() };
+    let mut dropped = 0;
+    for (nested, hard, noise, criterion) in [
+        (true, false, 0.3, &plain),
+        (true, true, -0.5, &plain),
+        (true, true, 50.0, &plain),
+        (true, true, -50.0, &plain),
+        (true, true, -0.5, &aside),
+        (false, true, -1.0, &aside),
+    ] {
+        for seed in 2..5 {
+            let model = model(&config(nested), seed, &device).for_training(criterion).unwrap();
+            let [(boxes, terms, patches, grads), other] = [true, false].map(|merge| {
+                let mixing = mixing(&device, noise, 0.7);
+                let manner = Manner { dense: false, hard, merge };
+                let trained = model.forward_training(&batch(&device, seed, 2), &mixing, manner);
+                let losses = model.losses_of(&trained, &truths(), criterion);
+                let gradients = losses.total.backward();
+                let mut by_name = by_name(&model, &gradients);
+                for (level, mixing) in mixing.iter().enumerate() {
+                    let of_factors = host(mixing.nudge.as_ref().unwrap().grad(&gradients).unwrap());
+                    by_name.insert(format!("factors.{level}"), of_factors.iter().map(|&value| value as f32).collect());
+                }
+                let factors =
+                    trained.levels[1..].iter().map(|level| host(level.choice.as_ref().unwrap().factors.clone()));
+                dropped += factors.flatten().filter(|&factor| factor == 0.0).count();
+                let terms: Vec<f64> =
+                    losses.terms.iter().flat_map(|(_, value)| support::array(value.clone()).data).collect();
+                let last = trained.levels.last().unwrap();
+                let valid = last.valid.clone().unsqueeze_dim::<3>(2);
+                let patches = support::array(last.patches.clone() * valid).data;
+                (support::array(trained.boxes.clone()).data, terms, patches, by_name)
+            });
+            assert!(
+                apart(&boxes, &other.0) < 1e-5 && apart(&terms, &other.1) < 1e-5 && apart(&patches, &other.2) < 1e-4
+            );
+            if criterion == &plain {
+                assert_eq!(grads.len(), other.3.len());
+                for (name, values) in &grads {
+                    let far = values.iter().zip(&other.3[name]).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+                    assert!(far <= 1e-6 + 1e-4 * largest(&other.3[name]), "{name}: {far} of {}", largest(values));
+                }
+            }
+        }
+    }
+    assert!(dropped > 1000, "{dropped} patches were dropped");
+}
+
 /// The gradient of a value is that of its factor times the slope of the saturating sigmoid, whichever value went forward.
 #[test]
 fn gradients_go_straight_through() {
@@ -105,7 +163,7 @@ fn gradients_go_straight_through() {
     for mix in [0.0, 1.0] {
         let model = model(&config(true), 2, &device);
         let mixing = mixing(&device, 0.3, mix);
-        let trained = model.forward_training(&batch(&device, 2, 0), &mixing, false);
+        let trained = model.forward_training(&batch(&device, 2, 0), &mixing, Manner::CHOOSING);
         let grads = model.losses_of(&trained, &truths(), &Criterion::default()).total.backward();
         let mut alive = 0;
         for (level, mixing) in trained.levels[1..].iter().zip(&mixing) {
@@ -140,7 +198,7 @@ fn gradients_are_derivatives_where_all_is_soft() {
     let batch = batch(&device, 3, 0);
     let mixing = mixing(&device, 0.2, 1.0);
     let loss = |model: &ScanFormer| {
-        let trained = model.forward_training(&batch, &mixing, false);
+        let trained = model.forward_training(&batch, &mixing, Manner::CHOOSING);
         model.losses_of(&trained, &truths(), &Criterion::default()).total
     };
     let start = model(&config, 3, &device);
@@ -183,7 +241,7 @@ fn the_last_level_trains_everything() {
     let device = Device::flex().autodiff();
     let model = model(&config(true), 2, &device);
     let criterion = Criterion { lambda_l1: vec![0.0, 0.0, 5.0], lambda_giou: vec![0.0, 0.0, 2.0], ..only_boxes() };
-    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), false);
+    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), Manner::CHOOSING);
     let found = by_name(&model, &model.losses_of(&trained, &truths(), &criterion).total.backward());
     for part in [
         "select.",
@@ -208,7 +266,7 @@ fn the_right_share_costs_nothing() {
     let device = Device::flex().autodiff();
     let model = model(&config(true), 2, &device);
     // So much noise that everything is kept.
-    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 50.0, 1.0), false);
+    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 50.0, 1.0), Manner::CHOOSING);
     let losses = |beta: f64| {
         let criterion =
             Criterion { lambda_l1: vec![0.0], lambda_giou: vec![0.0], beta: vec![beta], ..Criterion::default() };
@@ -252,7 +310,7 @@ fn auxiliary_losses_have_heads_of_their_own() {
         let bbox = truth.bbox.unwrap();
         truth.objects = vec![TruthObject { bbox, class: Some(index), is_target: true }];
     }
-    let trained: Trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), false);
+    let trained: Trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), Manner::CHOOSING);
     let losses = model.losses_of(&trained, &truths, &criterion);
     let expected = ["target.0", "target.1", "target.2", "class.0", "class.1", "class.2", "guide.1", "guide.2"];
     let mut sum = 0.0;
@@ -286,7 +344,7 @@ fn the_attention_of_answers_is_trained_as_it_is_shown() {
         answer_attention: vec![1.0],
         ..Criterion::default()
     };
-    let trained = model.forward_training(&batch(&device, 2, 1), &[], true);
+    let trained = model.forward_training(&batch(&device, 2, 1), &[], Manner::DENSE);
     let losses = model.losses_of(&trained, &truths(), &criterion);
     let plain = self::model(&config, 2, &Device::flex());
     let options = GroundOptions { attention: true, ..threshold(f32::NEG_INFINITY) };
@@ -324,7 +382,7 @@ fn patches_on_objects_say_their_boxes() {
     let device = Device::flex().autodiff();
     let model = model(&config(true), 2, &device);
     let criterion = Criterion { patch_boxes: vec![1.0], ..only_boxes() };
-    let trained = model.forward_training(&batch(&device, 2, 0), &[], true);
+    let trained = model.forward_training(&batch(&device, 2, 0), &[], Manner::DENSE);
     let bbox = BoxCxcywh::new(0.25, 0.25, 0.3, 0.3);
     let object = TruthObject { bbox, class: None, is_target: false };
     let terms = |objects: Vec<TruthObject>| {
@@ -348,7 +406,7 @@ fn patches_on_objects_say_their_boxes() {
 fn pairs_without_a_box_have_no_box_loss() {
     let device = Device::flex().autodiff();
     let model = model(&config(true), 2, &device);
-    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), false);
+    let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), Manner::CHOOSING);
     let value = |truths: &[SampleTruth], name: &str| {
         let losses = model.losses_of(&trained, truths, &Criterion::default());
         losses.terms.iter().find(|(known, _)| known == name).unwrap().1.clone().into_scalar::<f32>()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use groundling_models::contract::{Batch, SampleTruth};
-use groundling_models::scanformer::{Criterion, Mixing, ScanFormer};
+use groundling_models::scanformer::{Criterion, Manner, Mixing, ScanFormer};
 use groundling_nn::checkpoint::gradients;
 use groundling_testkit::{Array, Case, Folder};
 use serde::Deserialize;
@@ -55,7 +55,7 @@ fn train_step() {
         let truth = |bbox: &[f64]| SampleTruth { bbox: Some(support::bbox(bbox)), ..SampleTruth::default() };
         let truths: Vec<SampleTruth> = case.input("gt").data.chunks(4).map(truth).collect();
 
-        let trained = model.forward_training(&batch, &mixing, false);
+        let trained = model.forward_training(&batch, &mixing, Manner::CHOOSING);
         let losses = model.losses_of(&trained, &truths, &criterion(case));
         let mut report = case.report();
         let terms: BTreeMap<&str, f64> = losses

@@ -2,7 +2,7 @@
 
 use groundling_core::{Anchor, BinaryMask, BoxXyxy, ContentRect, FrameError, ImageSize, Pixels, Placement};
 use groundling_data::examples::{ExampleObject, ExamplePhrase, Picture};
-use groundling_data::image::augment::{GrounderRecipe, MirrorText, Scene, random_anchor, random_jitter};
+use groundling_data::image::augment::{GrounderRecipe, Jitter, MirrorText, Scene, random_anchor, random_jitter};
 use groundling_data::image::preprocess::{Preprocessor, place, target_box};
 use groundling_data::image::resize::resize;
 use groundling_data::rng::Rng;
@@ -109,7 +109,10 @@ impl SampleMaker {
     }
 
     fn augmented(&self, mut scene: Scene, targets: usize, rng: &mut Rng) -> Scene {
-        let AugmentationSection { kind, mirror, jitter, jitter_strength, .. } = self.augmentation;
+        let AugmentationSection { kind, mirror, jitter, jitter_strength, grey, .. } = self.augmentation;
+        if grey > 0.0 && !names_a_colour(&scene.phrase) && rng.chance(grey) {
+            Jitter::Saturation(0.0).apply(&mut scene.image);
+        }
         match kind {
             Augmentation::Grounder => GrounderRecipe { crop_keeps: targets, ..self.grounder.clone() }.apply(scene, rng),
             // `Phrases` refuses recipes with a detector's or a classifier's crops.
@@ -153,6 +156,57 @@ fn on_canvas(mask: &BinaryMask, placement: &Placement) -> BinaryMask {
     })
 }
 
+/// Whether a phrase says something about colours: one of the words for them, or a word made from one ("reddish", "blue-green").
+fn names_a_colour(phrase: &str) -> bool {
+    const WORDS: [&str; 38] = [
+        "red",
+        "orange",
+        "yellow",
+        "green",
+        "cyan",
+        "turquoise",
+        "teal",
+        "blue",
+        "navy",
+        "indigo",
+        "purple",
+        "violet",
+        "lilac",
+        "lavender",
+        "magenta",
+        "pink",
+        "crimson",
+        "scarlet",
+        "maroon",
+        "brown",
+        "tan",
+        "beige",
+        "khaki",
+        "olive",
+        "cream",
+        "ivory",
+        "gold",
+        "golden",
+        "silver",
+        "white",
+        "black",
+        "grey",
+        "gray",
+        "dark",
+        "light",
+        "bright",
+        "pale",
+        "blond",
+    ];
+    const ENDINGS: [&str; 5] = ["", "ish", "er", "est", "e"];
+    let lower = phrase.to_lowercase();
+    let mut words = lower.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| {
+        let made_of = |colour: &&str| word.strip_prefix(*colour).is_some_and(|ending| ENDINGS.contains(&ending));
+        word.starts_with("colour") || word.starts_with("color") || WORDS.iter().any(|colour| made_of(&colour)) || word == "reddish"
+    })
+}
+
 /// Word pieces of a phrase, cut to what a system reads.
 fn encoded(words: &WordPiece, phrase: &str, input: &InputSpec) -> Encoded {
     words.encode(phrase).fitted(input.max_ids, Truncation::KeepSeparator)
@@ -161,4 +215,28 @@ fn encoded(words: &WordPiece, phrase: &str, input: &InputSpec) -> Encoded {
 /// The ids of [`encoded`].
 pub(crate) fn ids(words: &WordPiece, phrase: &str, input: &InputSpec) -> Vec<u32> {
     encoded(words, phrase, input).ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_found_among_words() {
+        for phrase in [
+            "the red car",
+            "Reddish things",
+            "a blue-green vase",
+            "the darker one",
+            "the coloured ball",
+            "blonde woman",
+        ] {
+            assert!(names_a_colour(phrase), "{phrase}");
+        }
+        for phrase in
+            ["the bored dog", "third from the left", "a tank", "two stars right of the ring", "the lightning", ""]
+        {
+            assert!(!names_a_colour(phrase), "{phrase}");
+        }
+    }
 }

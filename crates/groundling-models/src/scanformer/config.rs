@@ -41,6 +41,10 @@ pub struct ScanFormerConfig {
     /// costs a small share of the finest is better read than guessed at.
     #[serde(default = "first")]
     pub whole_levels: usize,
+    /// What the embedding of places calls the scale of the finest level; coarser ones have halves of it. DEVIATION: 1 in the paper. A model that
+    /// was trained with a level less and goes on with one more sets 2, so that the levels it knows keep their scales.
+    #[serde(default = "whole")]
+    pub finest_scale: f64,
     /// Whether only parts of patches that were read can be read on the next level. Otherwise everything can, and the children of what
     /// was not read share one decision for each of the four places.
     pub nested: bool,
@@ -54,6 +58,9 @@ fn three() -> usize {
 }
 fn first() -> usize {
     1
+}
+fn whole() -> f64 {
+    1.0
 }
 
 impl ScanFormerConfig {
@@ -75,6 +82,7 @@ impl ScanFormerConfig {
             ln_eps: 1e-6,
             text_ln_eps: 1e-12,
             whole_levels: 1,
+            finest_scale: 1.0,
             nested: true,
             dropout: 0.1,
         }
@@ -198,6 +206,9 @@ impl ScanFormerConfig {
             if !(epsilon > 0.0 && epsilon < 1.0) {
                 return bad(field, &epsilon, "between 0 and 1");
             }
+        }
+        if !(self.finest_scale > 0.0 && self.finest_scale <= 256.0) {
+            return bad("finest_scale", &self.finest_scale, "above 0 and at most 256");
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return bad("dropout", &self.dropout, "at least 0 and below 1");

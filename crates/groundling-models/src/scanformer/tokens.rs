@@ -147,7 +147,7 @@ impl PlaceEmbedding {
         let [g, _, d] = grid.dims();
         let places: Vec<[f64; 3]> = (0..config.levels)
             .flat_map(|level| {
-                let scale = 1.0 / config.shrink(level) as f64;
+                let scale = config.finest_scale / config.shrink(level) as f64;
                 geometry::centres(config, level).into_iter().map(move |(x, y)| [x, y, scale])
             })
             .collect();

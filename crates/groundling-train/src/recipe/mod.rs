@@ -305,6 +305,10 @@ pub struct AugmentationSection {
     pub jitter: f64,
     /// Strength of that change.
     pub jitter_strength: f64,
+    /// Probability that a picture loses its colours, where its phrase says nothing about them (in English): what is left to tell things by is
+    /// their form, in colours that training never showed them in, too.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub grey: f64,
     /// Detectors: probability of a random crop.
     #[serde(skip_serializing_if = "is_zero")]
     pub crop: f64,
@@ -494,6 +498,7 @@ impl Default for AugmentationSection {
             mirror: 0.0,
             jitter: 0.0,
             jitter_strength: 0.4,
+            grey: 0.0,
             crop: 0.0,
             classifier: None,
         }

@@ -248,6 +248,7 @@ impl<C: Serialize + DeserializeOwned + Default + Clone> Recipe<C> {
         share("augmentation.mirror", a.mirror)?;
         share("augmentation.jitter", a.jitter)?;
         share("augmentation.jitter_strength", a.jitter_strength)?;
+        share("augmentation.grey", a.grey)?;
         share("augmentation.crop", a.crop)?;
         if let Some(classifier) = &a.classifier {
             classifier.check()?;

@@ -195,6 +195,29 @@ fn whole_levels_are_read_whatever_the_threshold() {
     assert_eq!(ScanFormerConfig { whole_levels: 4, ..chosen }.check().unwrap_err().field, "whole_levels");
 }
 
+/// With one more level, on a canvas twice as large, a model says on the levels it had what it said before.
+#[test]
+fn a_model_can_grow_by_a_level() {
+    let small = config(true);
+    let large = |finest_scale: f64| ScanFormerConfig { image_size: 64, levels: 4, finest_scale, ..config(true) };
+    let content = ContentRect { top: 0, left: 0, height: 32, width: 32 };
+    let image = canvas(content, 3);
+    // Every pixel four times: their mean is the pixel.
+    let twice = tensor(&image).reshape([1, 3, 32, 1, 32, 1]).expand([1, 3, 32, 2, 32, 2]).reshape([1, 3, 64, 64]);
+    let of = |config: &ScanFormerConfig, image: Tensor<4>, side: u32| {
+        let model = model(config, 2, &Device::flex());
+        let phrase = model.read_phrase(IDS[0]);
+        let view = model.read_canvas(image, ContentRect { top: 0, left: 0, height: side, width: side });
+        boxes(&model.ground(&phrase, &view, &threshold(f32::NEG_INFINITY)).unwrap())
+    };
+    let before = of(&small, tensor(&image), 32);
+    let grown = of(&large(2.0), twice.clone(), 64);
+    assert!(apart(&before, &grown[..12]) < 1e-5);
+    // Scales of the paper's formula would not be those that it learned.
+    assert!(apart(&before, &of(&large(1.0), twice, 64)[..12]) > 1e-4);
+    assert_eq!(large(0.0).check().unwrap_err().field, "finest_scale");
+}
+
 #[test]
 fn one_constant_weighs_nothing_more() {
     let config = config(true);

@@ -202,8 +202,11 @@ fn names_a_colour(phrase: &str) -> bool {
     let lower = phrase.to_lowercase();
     let mut words = lower.split(|c: char| !c.is_alphanumeric());
     words.any(|word| {
-        let made_of = |colour: &&str| word.strip_prefix(*colour).is_some_and(|ending| ENDINGS.contains(&ending));
-        word.starts_with("colour") || word.starts_with("color") || WORDS.iter().any(|colour| made_of(&colour)) || word == "reddish"
+        let made_of = |colour: &str| word.strip_prefix(colour).is_some_and(|ending| ENDINGS.contains(&ending));
+        word.starts_with("colour")
+            || word.starts_with("color")
+            || WORDS.iter().any(|colour| made_of(colour))
+            || word == "reddish"
     })
 }
 

@@ -158,55 +158,15 @@ fn on_canvas(mask: &BinaryMask, placement: &Placement) -> BinaryMask {
 
 /// Whether a phrase says something about colours: one of the words for them, or a word made from one ("reddish", "blue-green").
 fn names_a_colour(phrase: &str) -> bool {
-    const WORDS: [&str; 38] = [
-        "red",
-        "orange",
-        "yellow",
-        "green",
-        "cyan",
-        "turquoise",
-        "teal",
-        "blue",
-        "navy",
-        "indigo",
-        "purple",
-        "violet",
-        "lilac",
-        "lavender",
-        "magenta",
-        "pink",
-        "crimson",
-        "scarlet",
-        "maroon",
-        "brown",
-        "tan",
-        "beige",
-        "khaki",
-        "olive",
-        "cream",
-        "ivory",
-        "gold",
-        "golden",
-        "silver",
-        "white",
-        "black",
-        "grey",
-        "gray",
-        "dark",
-        "light",
-        "bright",
-        "pale",
-        "blond",
-    ];
+    const WORDS: &str = "red orange yellow green cyan turquoise teal blue navy indigo purple violet lilac lavender magenta pink \
+        crimson scarlet maroon brown tan beige khaki olive cream ivory gold golden silver white black grey gray dark light \
+        bright pale blond colour coloured colourful color colored colorful reddish";
     const ENDINGS: [&str; 5] = ["", "ish", "er", "est", "e"];
     let lower = phrase.to_lowercase();
     let mut words = lower.split(|c: char| !c.is_alphanumeric());
     words.any(|word| {
         let made_of = |colour: &str| word.strip_prefix(colour).is_some_and(|ending| ENDINGS.contains(&ending));
-        word.starts_with("colour")
-            || word.starts_with("color")
-            || WORDS.iter().any(|colour| made_of(colour))
-            || word == "reddish"
+        WORDS.split_whitespace().any(made_of)
     })
 }
 

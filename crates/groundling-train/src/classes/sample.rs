@@ -35,6 +35,7 @@ impl ClassMaker {
     pub fn new(side: u32, augmentation: &AugmentationSection) -> Result<Self, RecipeError> {
         let known = [Augmentation::None, Augmentation::Classifier];
         augmentation.check_kind(&known, "\"none\" or \"classifier\" for a classifier")?;
+        augmentation.check_wordless()?;
         let changes = match (augmentation.kind, augmentation.classifier) {
             (Augmentation::Classifier, section) => Some(section.unwrap_or_default()),
             (_, None) => None,

@@ -41,6 +41,7 @@ impl ObjectMaker {
     pub fn new(input: ImageSides, augmentation: &AugmentationSection) -> Result<Self, RecipeError> {
         let known = [Augmentation::None, Augmentation::Detector];
         augmentation.check_kind(&known, "\"none\" or \"detector\" for a detector")?;
+        augmentation.check_wordless()?;
         let recipe = (augmentation.kind == Augmentation::Detector).then(|| DetectorRecipe {
             crop_probability: augmentation.crop,
             mirror_probability: augmentation.mirror,

@@ -274,6 +274,15 @@ impl AugmentationSection {
         let (key, found) = ("augmentation.kind".to_owned(), format!("\"{:?}\"", self.kind).to_lowercase());
         Err(RecipeError::Value { key, found, expected: expected.to_owned() })
     }
+
+    /// Refuses what reads phrases, for tasks without any.
+    pub(crate) fn check_wordless(&self) -> Result<(), RecipeError> {
+        if self.grey == 0.0 {
+            return Ok(());
+        }
+        let (key, expected) = ("augmentation.grey".to_owned(), "0 where there are no phrases".to_owned());
+        Err(RecipeError::Value { key, found: self.grey.to_string(), expected })
+    }
 }
 
 impl ClassifierSection {

@@ -45,6 +45,35 @@ fn phrases_of_a_picture_stand_together() {
 }
 
 #[test]
+fn pictures_turn_grey_where_no_colour_is_named() {
+    let still = ["augmentation.mirror=0", "augmentation.jitter=0", "augmentation.placement=fixed", "schedule.batch=60"];
+    let batch = |grey: &str| open(&[&still[..], &[grey]].concat()).batch(0).unwrap();
+    let (plain, grey) = (batch("augmentation.grey=0"), batch("augmentation.grey=1"));
+    let colourless = |sample: &HostSample| {
+        let (red, rest) = sample.pixels.split_at(sample.pixels.len() / 3);
+        let (green, blue) = rest.split_at(red.len());
+        red.iter().zip(green).zip(blue).all(|((r, g), b)| (r - g).abs() < 1e-5 && (g - b).abs() < 1e-5)
+    };
+    let changed: Vec<bool> = plain.iter().zip(&grey).map(|(one, two)| one.pixels != two.pixels).collect();
+    for ((sample, before), changed) in grey.iter().zip(&plain).zip(&changed) {
+        assert_eq!((&sample.id, &sample.ids), (&before.id, &before.ids));
+        assert!(!colourless(before) && colourless(sample) == *changed, "{}", sample.id);
+    }
+    let share = changed.iter().filter(|changed| **changed).count();
+    assert!((10..50).contains(&share), "{share} of 60 phrases name no colour");
+}
+
+#[test]
+fn pairs_and_shares_reach_the_generator() {
+    let overrides = ["data.0.paired=true", "data.0.phrases=[2, 2]", "data.0.shares={ one = 0.4, zero = 0.6 }"];
+    let config = recipe(&[&overrides[..], &["data.0.targets=[\"one\", \"zero\"]"]].concat()).data[0].scenes(None);
+    assert!(config.paired && (config.shares.one, config.shares.many, config.shares.zero) == (0.4, 0.0, 0.6));
+    // What is not wanted is not made.
+    let only = recipe(&overrides).data[0].scenes(None);
+    assert_eq!((only.shares.one, only.shares.zero), (0.4, 0.0));
+}
+
+#[test]
 fn boxes_stay_on_the_canvas_and_follow_the_picture() {
     let batches = open(&["augmentation.kind=grounder", "schedule.batch=40"]);
     let mut contents = std::collections::BTreeSet::new();

@@ -210,6 +210,7 @@ fn what_cannot_be_is_named() {
             "model.config.head.classes is 5, expected 540, the classes of the data: red solid circle",
         ),
         ("augmentation.kind=detector", 540, "augmentation.kind is \"detector\", expected \"none\" or \"classifier\""),
+        ("augmentation.grey=0.5", 540, "augmentation.grey is 0.5, expected 0 where there are no phrases"),
         ("data.0.source=coco:a:b", 540, "expected folders:FOLDER, imagenet:ROOT:SPLIT or scenes:SPLIT[:COUNT]"),
     ] {
         let found = open(&[change], classes).unwrap_err();

@@ -265,6 +265,7 @@ fn what_cannot_be_is_named() {
         ("model.config.classes=5", "model.config.classes is 5, expected 14, the classes of the data: circle"),
         ("schedule.phrases_per_picture=3", "schedule.phrases_per_picture is 3, expected 1"),
         ("augmentation.kind=grounder", "augmentation.kind is \"grounder\", expected \"none\" or \"detector\""),
+        ("augmentation.grey=0.5", "augmentation.grey is 0.5, expected 0 where there are no phrases"),
     ] {
         let found = open(&[change]).unwrap_err();
         assert!(found.contains(expected), "{found}\n  expected: {expected}");

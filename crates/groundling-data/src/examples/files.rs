@@ -117,6 +117,7 @@ impl FileExamples {
                 false => dataset.truth_boxes(sample),
             },
             targets: sample.targets.iter().filter_map(place).collect(),
+            named: None,
             kind: sample.source.clone(),
             group: Some(sample.group),
         })

@@ -76,6 +76,7 @@ fn phrase(
         phrase: Phrase::parse(&expression.phrase).ok()?,
         truth,
         targets: expression.targets.clone(),
+        named: Some(expression.named.clone()),
         kind: Some(expression.kind.name().to_owned()),
         group: None,
     })

@@ -22,7 +22,7 @@ use groundling_core::{BoxXyxy, GroundTruth, ImageSize, Phrase, Pixels, Rle, Targ
 use image::RgbImage;
 
 use crate::image::decode::ImageLimits;
-use crate::scenes::{SceneConfig, SceneError};
+use crate::scenes::{Named, SceneConfig, SceneError};
 use crate::source::SCENES_SEED;
 use crate::{DataSource, DatasetError, MaskRule};
 use files::FileExamples;
@@ -139,6 +139,8 @@ pub struct ExamplePhrase {
     pub truth: GroundTruth,
     /// The targets as indices into [`About::objects`].
     pub targets: Vec<usize>,
+    /// What its nouns fit, as indices into [`About::objects`], where the source knows.
+    pub named: Option<Named>,
     /// What the source calls the kind of phrase: `relation` for scenes, Ref-ZOM's `source` for Ref-ZOM.
     pub kind: Option<String>,
     /// Phrases of the same target have the same group, where the source says so.

@@ -84,7 +84,11 @@ impl Background {
 
     /// Whether an object of this colour stands out.
     pub(crate) fn shows(&self, colour: Colour) -> bool {
-        let rgb = colour.rgb().map(f64::from);
+        self.shows_rgb(colour.rgb().map(f64::from))
+    }
+
+    /// The same for any colour.
+    pub(crate) fn shows_rgb(&self, rgb: Rgb) -> bool {
         difference(rgb, self.first) >= VISIBLE && difference(rgb, self.second) >= VISIBLE
     }
 

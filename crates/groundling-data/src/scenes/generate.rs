@@ -15,6 +15,8 @@ pub(crate) struct Speaker<'a> {
     pub(crate) world: World<'a>,
     pub(crate) config: &'a SceneConfig,
     pub(crate) split: Split,
+    /// Whether no colour may be named.
+    pub(crate) colourless: bool,
     pub(crate) draws: Draws,
 }
 
@@ -143,7 +145,8 @@ impl Speaker<'_> {
             true => expression.names_held_out(),
             false => targets.iter().any(|&index| self.is_held_out(index)),
         };
-        Some(SceneExpression { phrase, kind, form, targets, held_out })
+        let named = self.world.named(&expression);
+        Some(SceneExpression { phrase, kind, form, targets, named, held_out })
     }
 
     /// A phrase with one target; in the test split that target is a held-out pair.
@@ -249,6 +252,9 @@ impl Speaker<'_> {
         if self.split != Split::Test && expression.names_held_out() {
             return false;
         }
+        if self.colourless && expression.names_a_colour() {
+            return false;
+        }
         let nouns = nouns_of(expression);
         // "the large ring left of the ring": what fits the first noun would be the other object itself.
         let alike = nouns.iter().enumerate().any(|(i, first)| nouns[i + 1..].iter().any(|other| other.covers(first)));
@@ -317,7 +323,7 @@ impl Speaker<'_> {
         let draws = &mut self.draws;
         Noun {
             shape: draws.chance(0.74).then_some(object.shape),
-            colour: draws.chance(0.46).then_some(object.colour),
+            colour: draws.chance(0.46).then_some(object.colour).filter(|_| !self.colourless),
             size: draws.chance(0.16).then_some(object.size_class),
             fill: draws.chance(0.16).then_some(object.fill),
         }
@@ -330,7 +336,7 @@ impl Speaker<'_> {
             let draws = &mut self.draws;
             let noun = Noun {
                 shape: draws.chance(0.9).then_some(object.shape),
-                colour: draws.chance(0.65).then_some(object.colour),
+                colour: draws.chance(0.65).then_some(object.colour).filter(|_| !self.colourless),
                 size: draws.chance(0.15).then_some(object.size_class),
                 fill: draws.chance(0.12).then_some(object.fill),
             };

@@ -5,7 +5,7 @@
 
 use groundling_core::{ImageSize, Rle};
 
-use super::background::Background;
+use super::background::{Background, difference};
 use super::random::Draws;
 use super::silhouette::{Band, MAX_REACH, Pose, Silhouette, Span};
 use super::vocabulary::{Colour, Fill, HELD_OUT, Shape, SizeClass, Split};
@@ -39,6 +39,9 @@ pub(crate) struct Layout {
 
 const NOBODY: u8 = u8::MAX;
 
+/// An object of any colour is at least so different from colours that its shape may not have; named colours differ by 160 and more.
+const FAR_FROM_FORBIDDEN: f64 = 100.0;
+
 /// What a layout is made for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish<'a> {
@@ -66,6 +69,25 @@ impl Layout {
             layout.place(draws, look);
         }
         layout
+    }
+
+    /// Gives the objects any colours that stand out and come near no pair that the split does not allow. An object for which none is found
+    /// in time keeps its own.
+    pub(crate) fn recolour(&mut self, draws: &mut Draws, split: Split, background: &Background) {
+        for item in &mut self.items {
+            let like = |rgb: [u8; 3], colour: Colour| difference(rgb.map(f64::from), colour.rgb().map(f64::from));
+            let found = (0..64).find_map(|_| {
+                let rgb = [0, 1, 2].map(|_| 10 + draws.below(241) as u8);
+                let nearest = Colour::ALL.into_iter().min_by(|&a, &b| like(rgb, a).total_cmp(&like(rgb, b)))?;
+                let forbidden = |colour: Colour| !split.allows(colour, item.shape);
+                let near = |colour: Colour| forbidden(colour) && like(rgb, colour) < FAR_FROM_FORBIDDEN;
+                let allowed = !forbidden(nearest) && !Colour::ALL.into_iter().any(near);
+                (allowed && background.shows_rgb(rgb.map(f64::from))).then_some((rgb, nearest))
+            });
+            if let Some(found) = found {
+                (item.rgb, item.colour) = found;
+            }
+        }
     }
 
     /// The mask of an object: its visible pixels.

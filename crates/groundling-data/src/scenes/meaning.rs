@@ -7,8 +7,8 @@
 
 use groundling_core::ImageSize;
 
-use super::SceneObject;
 use super::phrase::{Degree, Expression, Noun, Number, Region, Restriction, Side, Trait};
+use super::{Named, SceneObject};
 
 /// Two centres are left/right or above/below of each other only if they differ by this share of the width or height.
 pub const CENTRE_MARGIN: f64 = 0.08;
@@ -71,6 +71,36 @@ impl World<'_> {
                 && noun.shape.is_none_or(|shape| shape == object.shape)
         })
         .collect()
+    }
+
+    /// What the nouns of an expression fit.
+    pub(crate) fn named(&self, expression: &Expression) -> Named {
+        let all = |fits: &dyn Fn(usize) -> bool| (0..self.objects.len()).filter(|&index| fits(index)).collect();
+        let either = |a: &Noun, b: &Noun| {
+            let (a, b) = (self.fitting(a), self.fitting(b));
+            all(&|index| a.contains(&index) || b.contains(&index))
+        };
+        match expression {
+            Expression::Pair(a, b) => Named { head: either(a, b), others: Vec::new() },
+            Expression::Simple { noun, restriction, .. } => {
+                let others = match restriction {
+                    Restriction::Than(_, noun)
+                    | Restriction::Beyond(_, noun)
+                    | Restriction::NextTo(noun)
+                    | Restriction::Nearest(noun) => self.fitting(noun),
+                    Restriction::Between(a, b) => either(a, b),
+                    Restriction::Not(a) => all(&|index| self.has(index, *a)),
+                    Restriction::Neither(a, b) => all(&|index| self.has(index, *a) || self.has(index, *b)),
+                    Restriction::None
+                    | Restriction::Nth(..)
+                    | Restriction::Farthest(_)
+                    | Restriction::Most(_)
+                    | Restriction::OfTwo(_)
+                    | Restriction::In(_) => Vec::new(),
+                };
+                Named { head: self.fitting(noun), others }
+            }
+        }
     }
 
     /// The one object a noun fits: `Some(None)` if there is none, `None` if there are several.

@@ -86,6 +86,10 @@ pub struct SceneConfig {
     /// Whether every second phrase of a scene is the one before it with a word exchanged, and fits something else or nothing: what a
     /// model learns most from. Phrases that fit nothing are second ones, and at most half of all.
     pub paired: bool,
+    /// Share of the scenes whose objects have any colours, and whose phrases name none. A model that learns from the ten named colours
+    /// alone learns with them which pairs of colour and shape there are, and takes an orange circle for anything but a circle. Here, too, no
+    /// object comes near a pair that the split does not allow.
+    pub any_colour: f64,
 }
 
 /// Relative frequencies of phrases by the number of their targets. In a file, a number that is not named has none.
@@ -165,6 +169,14 @@ pub enum SceneError {
         /// Largest upper end.
         highest: usize,
     },
+    /// A share that is none.
+    #[error("{what}: found {found}, expected 0 to 1")]
+    Share {
+        /// Of what.
+        what: &'static str,
+        /// Its value.
+        found: f64,
+    },
     /// Frequencies that are negative, not finite, or all zero.
     #[error("{what}: found {found:?}, expected finite numbers from 0 up, one of them positive")]
     Weights {
@@ -207,7 +219,7 @@ pub struct Scene {
 pub struct SceneObject {
     /// What it is; also its category.
     pub shape: Shape,
-    /// The name of its colour.
+    /// The name of its colour; in scenes of [`SceneConfig::any_colour`] that of the named colour most like it.
     pub colour: Colour,
     /// Its exact colour, sRGB.
     pub rgb: [u8; 3],
@@ -242,8 +254,20 @@ pub struct SceneExpression {
     pub form: PhraseKind,
     /// Indices into [`Scene::objects`], ascending; empty if nothing fits.
     pub targets: Vec<usize>,
+    /// What its nouns fit.
+    pub named: Named,
     /// Whether a target is a held-out pair of colour and shape; for a phrase without targets, whether it names one.
     pub held_out: bool,
+}
+
+/// What the nouns of a phrase fit, taken by themselves: steps on the way to what the phrase refers to. Indices into [`Scene::objects`],
+/// ascending.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Named {
+    /// By the noun that says what is spoken about: in "the star left of the red circle" every star. Of "the star and the ring" by either.
+    pub head: Vec<usize>,
+    /// By any other noun, the red circles of the example; of "the star that is not red" everything red.
+    pub others: Vec<usize>,
 }
 
 impl SceneConfig {
@@ -261,7 +285,17 @@ impl SceneConfig {
         let shares = Shares { one: 0.65, many: 0.15, zero: 0.20 };
         let kind_weights = KindWeights::default();
         let (min_objects, max_objects, min_expressions, max_expressions) = (3, 12, 3, 8);
-        Self { size, min_objects, max_objects, min_expressions, max_expressions, shares, kind_weights, paired: false }
+        Self {
+            size,
+            min_objects,
+            max_objects,
+            min_expressions,
+            max_expressions,
+            shares,
+            kind_weights,
+            paired: false,
+            any_colour: 0.0,
+        }
     }
 
     fn check(&self) -> Result<(), SceneError> {
@@ -274,6 +308,9 @@ impl SceneConfig {
         };
         range("objects of a scene", self.min_objects, self.max_objects, 2, Self::MAX_OBJECTS)?;
         range("expressions of a scene", self.min_expressions, self.max_expressions, 0, Self::MAX_EXPRESSIONS)?;
+        if !(0.0..=1.0).contains(&self.any_colour) {
+            return Err(SceneError::Share { what: "share of scenes with any colours", found: self.any_colour });
+        }
         let weights = |what, found: &[f64]| {
             let good = found.iter().all(|w| w.is_finite() && *w >= 0.0) && found.iter().any(|w| *w > 0.0);
             if good { Ok(()) } else { Err(SceneError::Weights { what, found: found.to_vec() }) }
@@ -361,12 +398,19 @@ impl Scenes {
     pub fn scene(&self, index: u64) -> Scene {
         let size = self.config.size;
         let background = Background::draw(&mut self.draws(index, Purpose::Background, 0), size);
-        let layout = self.layout(index, &background);
+        let mut layout = self.layout(index, &background);
+        let mut colours = self.draws(index, Purpose::Colours, 0);
+        // Nothing is drawn where no scene is to have them: the usual world stays what it was.
+        let any_colour = self.config.any_colour > 0.0 && colours.chance(self.config.any_colour);
+        if any_colour {
+            layout.recolour(&mut colours, self.split, &background);
+        }
         let image = paint::paint(size, &background, &layout.items);
         let objects = objects_of(&layout);
         let world = World { size, objects: &objects };
         let draws = self.draws(index, Purpose::Phrases, 0);
-        let expressions = Speaker { world, config: &self.config, split: self.split, draws }.expressions();
+        let expressions =
+            Speaker { world, config: &self.config, split: self.split, colourless: any_colour, draws }.expressions();
         let id = format!("scenes-{}-{}-{index:06}", self.split, self.seed);
         Scene { id, index, size, image, background: background.kind, objects, expressions }
     }
@@ -401,6 +445,7 @@ enum Purpose {
     Background,
     Layout,
     Phrases,
+    Colours,
 }
 
 fn objects_of(layout: &Layout) -> Vec<SceneObject> {

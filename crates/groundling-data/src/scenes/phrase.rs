@@ -207,6 +207,28 @@ impl Expression {
         }
     }
 
+    /// Whether the phrase names a colour anywhere, if only to deny it.
+    pub(crate) fn names_a_colour(&self) -> bool {
+        let named = |noun: &Noun| noun.colour.is_some();
+        let denied = |quality: &Trait| matches!(quality, Trait::Colour(_));
+        match self {
+            Expression::Pair(a, b) => named(a) || named(b),
+            Expression::Simple { noun, restriction, .. } => {
+                named(noun)
+                    || match restriction {
+                        Restriction::Not(a) => denied(a),
+                        Restriction::Neither(a, b) => denied(a) || denied(b),
+                        Restriction::Between(a, b) => named(a) || named(b),
+                        Restriction::Than(_, a)
+                        | Restriction::Beyond(_, a)
+                        | Restriction::Nearest(a)
+                        | Restriction::NextTo(a) => named(a),
+                        _ => false,
+                    }
+            }
+        }
+    }
+
     /// Whether the phrase names a held-out pair anywhere. A denied colour or shape counts as named together with the noun
     /// it belongs to: "the circle that is not orange" names the orange circle.
     pub(crate) fn names_held_out(&self) -> bool {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use groundling_core::{BoxXyxy, ImageSize, Phrase};
 use groundling_data::scenes::{
-    Colour, Fill, HELD_OUT, PhraseKind, ResolveError, SceneConfig, SceneObject, Scenes, Shape, Shares, SizeClass,
-    Split, resolve, resolve_among,
+    Colour, Fill, HELD_OUT, PhraseKind, ResolveError, SceneConfig, SceneError, SceneObject, Scenes, Shape, Shares,
+    SizeClass, Split, resolve, resolve_among,
 };
 use rayon::prelude::*;
 
@@ -146,6 +146,78 @@ fn second_phrases_of_pairs_are_first_ones_with_a_word_exchanged() {
     let shares = Shares { one: 0.0, many: 0.0, zero: 1.0 };
     let none = Scenes::new(SceneConfig { shares, ..odd }, Split::Val, 4).unwrap();
     assert!((0..50).flat_map(|index| none.scene(index).expressions).all(|expression| expression.targets.is_empty()));
+}
+
+#[test]
+fn what_nouns_fit_is_known_apart_from_what_the_phrase_refers_to() {
+    let mut seen = BTreeMap::<PhraseKind, u32>::new();
+    for split in [Split::Train, Split::Test] {
+        let scenes = world(64, 64, split);
+        for expression in (0..400).flat_map(|index| scenes.scene(index).expressions) {
+            let (named, phrase) = (&expression.named, &expression.phrase);
+            assert!(expression.targets.iter().all(|target| named.head.contains(target)), "{phrase}: {named:?}");
+            for list in [&named.head, &named.others] {
+                assert!(list.is_sorted_by(|a, b| a < b), "{phrase}: {list:?}");
+            }
+            match expression.form {
+                PhraseKind::Attributes => assert_eq!(named.head, expression.targets, "{phrase}"),
+                PhraseKind::Ordinal | PhraseKind::Superlative | PhraseKind::Region => {
+                    assert!(named.others.is_empty(), "{phrase}");
+                }
+                PhraseKind::Negation => {
+                    let denied = |index: &usize| named.others.contains(index);
+                    let left: Vec<usize> = named.head.iter().copied().filter(|index| !denied(index)).collect();
+                    assert_eq!(left, expression.targets, "{phrase}");
+                }
+                // What a phrase with targets relates them to is there, and is not what they are.
+                PhraseKind::Relation | PhraseKind::Proximity | PhraseKind::Between
+                    if !expression.targets.is_empty() =>
+                {
+                    let least = if expression.form == PhraseKind::Between { 2 } else { 1 };
+                    assert_eq!(named.others.len(), least, "{phrase}");
+                    assert!(expression.targets.iter().all(|target| !named.others.contains(target)), "{phrase}");
+                }
+                _ => {}
+            }
+            *seen.entry(expression.form).or_default() += 1;
+        }
+    }
+    assert!(seen.len() == 9 && seen.values().all(|&count| count > 20), "{seen:?}");
+}
+
+#[test]
+fn scenes_of_any_colours_name_none_and_come_near_no_forbidden_pair() {
+    let size = ImageSize::square(64).unwrap();
+    let usual = Scenes::new(SceneConfig::with_size(size), Split::Train, 5).unwrap();
+    let any = Scenes::new(SceneConfig { any_colour: 1.0, ..SceneConfig::with_size(size) }, Split::Train, 5).unwrap();
+    let (mut phrases, mut apart) = (0, 0);
+    for index in 0..200 {
+        let (before, scene) = (usual.scene(index), any.scene(index));
+        assert_eq!(before.objects.len(), scene.objects.len());
+        for (old, new) in before.objects.iter().zip(&scene.objects) {
+            assert_eq!((&old.mask, old.shape, old.fill), (&new.mask, new.shape, new.fill), "only colours differ");
+            assert!(!HELD_OUT.contains(&(new.colour, new.shape)), "{}: a {} {}", scene.id, new.colour, new.shape);
+            let off = new.rgb.iter().zip(new.colour.rgb()).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+            apart += u32::from(off > 9);
+            for (colour, shape) in HELD_OUT {
+                let near = new.rgb.iter().zip(colour.rgb()).all(|(a, b)| a.abs_diff(b) <= 15);
+                assert!(!(shape == new.shape && near), "{}: {:?} is nearly {colour}", scene.id, new.rgb);
+            }
+        }
+        for expression in &scene.expressions {
+            let lower = expression.phrase.to_lowercase();
+            assert!(!Colour::ALL.iter().any(|colour| lower.contains(colour.name())), "{lower}");
+            assert_eq!(resolve(&expression.phrase, &scene).as_ref(), Ok(&expression.targets), "{lower}");
+            phrases += 1;
+        }
+    }
+    assert!(phrases > 800 && apart > 1000, "{phrases} phrases, {apart} objects of other colours");
+    // A share of the scenes; the others are what they were.
+    let some = Scenes::new(SceneConfig { any_colour: 0.4, ..SceneConfig::with_size(size) }, Split::Train, 5).unwrap();
+    let same = (0..300).filter(|&index| some.scene(index) == usual.scene(index)).count();
+    assert!((150..210).contains(&same), "{same} of 300 scenes");
+    let bad = SceneConfig { any_colour: 1.5, ..SceneConfig::with_size(size) };
+    assert!(matches!(Scenes::new(bad, Split::Train, 5), Err(SceneError::Share { .. })));
 }
 
 /// A reading even simpler than the parser's: words between "the" and "and".

@@ -266,6 +266,8 @@ pub struct TruthObject {
     pub class: Option<usize>,
     /// Whether the phrase refers to it.
     pub is_target: bool,
+    /// Whether the noun that says what the phrase is about fits it, and whether another noun of the phrase does; `None` where nobody knows.
+    pub named: Option<[bool; 2]>,
 }
 
 /// Losses of a batch.

@@ -43,6 +43,7 @@ pub mod contract;
 pub mod dense;
 pub mod dmmi;
 pub mod focus_detr;
+mod places;
 pub mod qrnet;
 pub mod scalablevit;
 pub mod scanformer;

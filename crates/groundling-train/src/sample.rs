@@ -89,6 +89,7 @@ impl SampleMaker {
             bbox: target_box(&placement, bbox),
             class: object.class,
             is_target: phrase.targets.contains(&index),
+            named: phrase.named.as_ref().map(|named| [named.head.contains(&index), named.others.contains(&index)]),
         };
         // A crop can cut away objects that are not the target.
         let mask = scene.masks.first().map(|mask| on_canvas(mask, &placement));

@@ -3,11 +3,14 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use groundling_core::{BinaryMask, ImageSize};
-use groundling_nn::losses::{masked_cosine, paired_contrast, two_class_cross_entropy};
+use groundling_nn::layers::Convolution;
+use groundling_nn::losses::{binary_cross_entropy, masked_cosine, paired_contrast, two_class_cross_entropy};
 use serde::{Deserialize, Serialize};
 
 use super::network::{Network, Output};
+use super::norms::convolution;
 use crate::contract::{ConfigError, Losses, SampleTruth};
+use crate::places::{PlaceLabels, named_labels};
 
 /// Weights of the losses, and what training leaves as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +24,15 @@ pub struct Criterion {
     pub contrast: f64,
     /// By which similarities are divided in the contrast.
     pub temperature: f64,
+    /// Auxiliary: of a binary cross-entropy of whether anything fits the phrase, read from the finest map as `ln(sum of e^odds) - ln 8`: about
+    /// the odds of the likeliest pixels, which say "not here". The cross-entropy of the mask weighs pixels: of a phrase that fits nothing it
+    /// hardly sees the few that are taken for a target.
+    pub presence: f64,
+    /// Auxiliary: of binary cross-entropies that tell pixels of objects that the phrase's head noun fits ("the star" of "the star left of the
+    /// ring"), and of those that its other nouns fit, from all others; labels are those of the smallest object at the pixel. Read from the
+    /// decoder's maps between its layers, from heads that are no part of published weights. Pairs of which nobody knows what their nouns fit
+    /// do not count.
+    pub named: f64,
     /// The first so many layers of BERT are trained, and neither the others nor its embeddings; `None` trains all of it.
     pub trained_text_layers: Option<usize>,
     /// Whether the decoder's batch norms use their running statistics in training, too, and leave them: for batches too small to have any.
@@ -36,6 +48,8 @@ impl Default for Criterion {
             recovery: 0.01,
             contrast: 0.01,
             temperature: 0.05,
+            presence: 0.0,
+            named: 0.0,
             trained_text_layers: None,
             fixed_norms: false,
         }
@@ -49,7 +63,13 @@ impl Criterion {
         let bad = |field, found: f64, expected: &str| {
             Err(ConfigError { field, found: found.to_string(), expected: expected.to_owned() })
         };
-        for (field, weight) in [("recovery", self.recovery), ("contrast", self.contrast)] {
+        let weights = [
+            ("recovery", self.recovery),
+            ("contrast", self.contrast),
+            ("presence", self.presence),
+            ("named", self.named),
+        ];
+        for (field, weight) in weights {
             if !(weight.is_finite() && weight >= 0.0) {
                 return bad(field, weight, "at least 0");
             }
@@ -152,7 +172,71 @@ impl Network {
             let loss = paired_contrast(learned().pooled, summary, targets.flags.clone(), criterion.temperature);
             add("contrast", criterion.contrast, loss);
         }
+        if criterion.presence > 0.0 {
+            let loss = presence(output.decoded.low_logits.clone(), targets.flags.clone());
+            add("presence", criterion.presence, loss);
+        }
         Losses { total, terms }
+    }
+}
+
+/// How many pixels as likely as not are as good as one target.
+const PIXELS_OF_A_TARGET: f64 = 8.0;
+
+/// Cross-entropy of whether anything fits with the odds of the likeliest pixels, `[1]`.
+///
+/// # Shapes
+/// - `logits` `[B, 2, H, W]`; `flags` `[B]`, 1 where something fits
+fn presence(logits: Tensor<4>, flags: Tensor<1>) -> Tensor<1> {
+    let [b, _, h, w] = logits.dims();
+    let odds: Tensor<2> = (logits.clone().narrow(1, 1, 1) - logits.narrow(1, 0, 1)).reshape([b, h * w]);
+    let most = odds.clone().detach().max_dim(1);
+    let sum = (odds - most.clone()).exp().sum_dim(1).log() + most;
+    binary_cross_entropy(sum.sub_scalar(PIXELS_OF_A_TARGET.ln()), flags.reshape([b, 1])).mean()
+}
+
+/// Heads that only training reads; no part of the published weights.
+#[derive(Module, Debug)]
+pub(super) struct Auxiliary {
+    /// On the decoder's maps between its layers, coarsest first: whether the phrase's head noun fits the object at a pixel, and whether another
+    /// of its nouns does.
+    named: Vec<Convolution>,
+}
+
+impl Auxiliary {
+    /// The heads that a criterion asks for, on maps of so many channels; `None` if it asks for none.
+    pub(super) fn new(criterion: &Criterion, width: usize, device: &Device) -> Option<Self> {
+        let head = |_| convolution(width, 2, 1, true, device);
+        (criterion.named > 0.0).then(|| Self { named: (0..2).map(head).collect() })
+    }
+
+    /// Adds the losses of what only training reads.
+    ///
+    /// # Panics
+    /// If there is not one truth for each pair.
+    pub(super) fn add_losses(
+        &self,
+        losses: &mut Losses,
+        maps: &[Tensor<4>; 2],
+        truths: &[SampleTruth],
+        criterion: &Criterion,
+    ) {
+        for (head, map) in self.named.iter().zip(maps) {
+            let logits = head.forward(map.clone());
+            let [b, _, h, w] = logits.dims();
+            assert_eq!(truths.len(), b, "a truth for each pair");
+            let centre = |index: usize, side: usize| (index as f64 + 0.5) / side as f64;
+            let places: Vec<(f64, f64)> =
+                (0..h * w).map(|index| (centre(index % w, w), centre(index / w, h))).collect();
+            let term = |noun: usize, labels: PlaceLabels| {
+                let of_noun = logits.clone().narrow(1, noun, 1).reshape([b, h * w]);
+                labels.to_device(&logits.device()).cross_entropy(of_noun).sum()
+            };
+            let [head, others] = named_labels(truths, &places, |_, _| true);
+            let loss = term(0, head) + term(1, others);
+            losses.terms.push((format!("named.{h}"), loss.clone().without_autodiff()));
+            losses.total = losses.total.clone() + loss.mul_scalar(criterion.named);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use super::observe::Observer;
 pub struct Decoded {
     /// Of background and target at the size of the finest map, `[B, 2, H / 4, W / 4]`.
     pub low_logits: Tensor<4>,
+    /// After the first layer, and as the second reads it: `[B, D, H / 16, W / 16]` and `[B, D, H / 8, W / 8]`. For auxiliary losses.
+    pub maps: [Tensor<4>; 2],
     /// What only training reads; `None` where no phrase was to be recovered.
     pub learned: Option<Learned>,
 }
@@ -86,8 +88,10 @@ impl Decoder {
         let pooled4 = erased.is_some().then(|| mean(&y));
         let y = attend(&self.attend4, y, language.clone());
         observer.see("psi1", &y);
+        let coarse = y.clone();
         let y = self.fuse3.forward(y, c2);
         observer.see("y3", &y);
+        let maps = [coarse, y.clone()];
         let aside = erased.zip(pooled4).map(|(erased, pooled4)| {
             let pooled = self.pool3.forward(Tensor::cat(vec![pooled4, mean(&y)], 1));
             observer.see("pooled3", &pooled);
@@ -101,7 +105,7 @@ impl Decoder {
             let pooled = self.pool2.forward(Tensor::cat(vec![pooled, mean(&y)], 1));
             Learned { recovered, pooled }
         });
-        Decoded { low_logits: self.head.forward(y), learned }
+        Decoded { low_logits: self.head.forward(y), maps, learned }
     }
 
     /// Whether training, too, uses running statistics.

@@ -99,7 +99,13 @@ impl Dmmi {
         let first = self.network.first(batch.canvases.clone());
         let output = self.network.forward(first, &language, erased, [height, width], &mut Observer::none());
         let targets = Targets::new(truths, [height, width], &device);
-        self.network.losses(&output, valid, &targets, criterion)
+        let mut losses = self.network.losses(&output, valid, &targets, criterion);
+        if criterion.named > 0.0 {
+            let auxiliary =
+                self.aux.as_ref().expect("`for_training` gave the model the heads that its criterion asks for");
+            auxiliary.add_losses(&mut losses, &output.decoded.maps, truths, criterion);
+        }
+        losses
     }
 }
 

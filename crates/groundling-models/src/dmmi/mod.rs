@@ -54,6 +54,8 @@ pub use network::{Encoded, Network, Output};
 pub use observe::{Observer, Seen};
 pub use weights::{DECODER_KEYS, ENCODER_KEYS, LAYER_KEYS, MBA_KEYS, NETWORK_KEYS, OFFICIAL_KEYS, RECOVERY_KEYS};
 
+use criterion::Auxiliary;
+
 use crate::contract::{
     Batch, ConfigError, Fit, GroundOptions, Grounded, InputSpec, Layout, Losses, OptionError, ParameterGroup, Resample,
     SampleTruth, System, Trainable,
@@ -68,6 +70,8 @@ const STD: [f32; 3] = [0.229, 0.224, 0.225];
 pub struct Dmmi {
     text: Bert,
     network: Network,
+    /// Heads of auxiliary losses, in training only.
+    aux: Option<Auxiliary>,
     #[module(skip)]
     config: DmmiConfig,
 }
@@ -80,7 +84,7 @@ impl Dmmi {
     pub fn new(config: &DmmiConfig, device: &Device) -> Result<Self, ConfigError> {
         config.check()?;
         let (text, network) = (config.text.bert().init(device), Network::new(config, device)?);
-        Ok(Self { text, network, config: config.clone() })
+        Ok(Self { text, network, aux: None, config: config.clone() })
     }
 
     /// Everything but the phrase encoder.
@@ -133,6 +137,7 @@ impl Trainable for Dmmi {
     fn for_training(mut self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.check()?;
         self.network.fix_norms(criterion.fixed_norms);
+        self.aux = Auxiliary::new(criterion, self.config.text.width, &self.network.device());
         let Some(trained) = criterion.trained_text_layers else { return Ok(self) };
         let is_fixed = |name: &str| {
             let Some(layer) = name.strip_prefix("encoder.layer.") else { return true };
@@ -140,6 +145,11 @@ impl Trainable for Dmmi {
         };
         self.text = criterion::fixed(self.text, is_fixed);
         Ok(self)
+    }
+
+    fn for_release(mut self, _: &Criterion) -> Self {
+        self.aux = None;
+        self
     }
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::training::{Manner, Trained};
 use super::{ScanFormer, ScanFormerConfig, geometry};
-use crate::contract::{ConfigError, Losses, SampleTruth, TruthObject};
+use crate::contract::{ConfigError, Losses, SampleTruth};
+use crate::places::{BinaryLabels, PlaceLabels, named_labels, object_at};
 
 /// Smallest area that the GIoU divides by.
 const LEAST_AREA: f64 = 1e-9;
@@ -46,6 +47,12 @@ pub struct Criterion {
     /// object, against the smallest such object. Read where the target is.
     #[serde(deserialize_with = "one_or_many")]
     pub patch_boxes: Vec<f64>,
+    /// Auxiliary: of two binary cross-entropies that tell patches on objects that the phrase's head noun fits ("the star" of "the star left of
+    /// the ring"), and those that its other nouns fit, from all others; labels are those of the smallest object at the patch's centre. Half
+    /// of the weight is on what the noun fits, a quarter on other objects, a quarter on the ground. Read before the last layer but one, so that
+    /// two are left to put them together. Pairs of which nobody knows what their nouns fit do not count.
+    #[serde(deserialize_with = "one_or_many")]
+    pub named_patches: Vec<f64>,
     /// Auxiliary: of minus the logarithm of the share of its attention to the level's patches that the answering token gives, in the last
     /// layer, to those that the target's box touches.
     #[serde(deserialize_with = "one_or_many")]
@@ -72,6 +79,7 @@ impl Default for Criterion {
             target_patches: vec![0.0],
             patch_classes: vec![0.0],
             patch_boxes: vec![0.0],
+            named_patches: vec![0.0],
             answer_attention: vec![0.0],
             classes: 0,
             guided_selection: vec![0.0],
@@ -92,6 +100,7 @@ impl Criterion {
             ("target_patches", &self.target_patches),
             ("patch_classes", &self.patch_classes),
             ("patch_boxes", &self.patch_boxes),
+            ("named_patches", &self.named_patches),
             ("answer_attention", &self.answer_attention),
             ("guided_selection", &self.guided_selection),
         ] {
@@ -117,6 +126,11 @@ impl Criterion {
     /// Whether a loss reads which patches are the target's.
     pub(super) fn reads_targets(&self) -> bool {
         self.target_patches.iter().any(|&weight| weight > 0.0)
+    }
+
+    /// Whether a loss reads what nouns fit.
+    pub(super) fn reads_named(&self) -> bool {
+        self.named_patches.iter().any(|&weight| weight > 0.0)
     }
 
     /// Whether a loss reads classes of patches.
@@ -264,11 +278,20 @@ impl Level<'_> {
             sum.add("objects", level, weight, loss);
         }
         let (of_targets, of_classes) = (weight(&criterion.target_patches), weight(&criterion.patch_classes));
-        if of_targets.is_none() && of_classes.is_none() {
+        let of_named = weight(&criterion.named_patches);
+        if of_targets.is_none() && of_classes.is_none() && of_named.is_none() {
             return;
         }
         let auxiliary =
             self.model.aux.as_ref().expect("`for_training` gave the model the heads that its criterion asks for");
+        if let Some((logits, weight)) = auxiliary.named(trained_level.middle.clone()).zip(of_named) {
+            let centres = geometry::centres(self.config(), level);
+            let [head, others] = named_labels(self.truths, &centres, |pair, index| self.valid(pair)[index]);
+            let term = |noun: usize, labels: PlaceLabels| {
+                labels.to_device(&self.device()).cross_entropy(logits.clone().narrow(2, noun, 1).squeeze_dim(2)).sum()
+            };
+            sum.add("named", level, weight, term(0, head) + term(1, others));
+        }
         let (target, classes) = auxiliary.forward(trained_level.patches.clone());
         if let Some((logits, weight)) = target.zip(of_targets) {
             sum.add("target", level, weight, self.labels(|share| share).cross_entropy(logits).sum());
@@ -350,9 +373,7 @@ impl Level<'_> {
                 negative[row * n + index] = mark.1 * scale(off);
             }
         }
-        let device = self.device();
-        let tensor = |values| Tensor::from_data(TensorData::new::<f32, _>(values, [truths.len(), n]), &device);
-        BinaryLabels { positive: tensor(positive), negative: tensor(negative) }
+        PlaceLabels { positive, negative, places: n }.to_device(&self.device())
     }
 
     /// Weights `[B, N, classes + 1]` of the logarithms of a cross-entropy over classes and background.
@@ -378,32 +399,5 @@ impl Level<'_> {
             }
         }
         Tensor::from_data(TensorData::new(weights, [truths.len(), n, width]), &self.device())
-    }
-}
-
-/// The smallest object at a place.
-fn object_at<'a>(truth: &'a SampleTruth, &(x, y): &(f64, f64)) -> Option<&'a TruthObject> {
-    let covers = |object: &&TruthObject| {
-        let bbox = object.bbox;
-        (x - bbox.cx).abs() * 2.0 <= bbox.width && (y - bbox.cy).abs() * 2.0 <= bbox.height
-    };
-    let area = |object: &TruthObject| object.bbox.width * object.bbox.height;
-    truth.objects.iter().filter(covers).min_by(|a, b| area(a).total_cmp(&area(b)))
-}
-
-/// Labels of a binary cross-entropy over the patches of a level, as the weights of its two logarithms. For each pair the positive
-/// weights sum to `1 / 2 B` and the negative ones too.
-struct BinaryLabels {
-    /// `[B, N]`.
-    positive: Tensor<2>,
-    /// `[B, N]`.
-    negative: Tensor<2>,
-}
-
-impl BinaryLabels {
-    /// Terms `[B, N]`, whose sum is the loss.
-    fn cross_entropy(self, logits: Tensor<2>) -> Tensor<2> {
-        let (on, off) = (activation::log_sigmoid(logits.clone()), activation::log_sigmoid(logits.neg()));
-        (self.positive * on + self.negative * off).neg()
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor, activation};
 use groundling_kernels::Activation;
 use groundling_nn::layers::{Dense, PrepareInference, TokenNorm};
 
+use super::criterion::Criterion;
 use super::{ScanFormerConfig, init};
 
 /// The box of a level, from its answering token.
@@ -98,16 +99,36 @@ pub(super) struct Auxiliary {
     target: Option<Dense>,
     /// Class of the object at a patch; the last is background.
     class: Option<Dense>,
+    /// Whether the phrase's head noun fits the object at a patch, and whether another of its nouns does.
+    named: Option<Named>,
+}
+
+/// Reads patches in the middle of the layers.
+#[derive(Module, Debug)]
+struct Named {
+    norm: TokenNorm,
+    head: Dense,
 }
 
 impl Auxiliary {
-    /// A head for the target if asked for, and one for this many classes if there are any.
-    pub(super) fn new(config: &ScanFormerConfig, target: bool, classes: usize, device: &Device) -> Self {
-        Self {
+    /// The heads that a criterion asks for; `None` if it asks for none.
+    pub(super) fn new(config: &ScanFormerConfig, criterion: &Criterion, device: &Device) -> Option<Self> {
+        let (target, named) = (criterion.reads_targets(), criterion.reads_named());
+        let classes = if criterion.reads_classes() { criterion.classes } else { 0 };
+        (target || named || classes > 0).then(|| Self {
             norm: TokenNorm::new(config.dim, config.ln_eps, device),
             target: target.then(|| init::dense(config.dim, 1, device)),
             class: (classes > 0).then(|| init::dense(config.dim, classes + 1, device)),
-        }
+            named: named.then(|| Named {
+                norm: TokenNorm::new(config.dim, config.ln_eps, device),
+                head: init::dense(config.dim, 2, device),
+            }),
+        })
+    }
+
+    /// Logits `[B, N, 2]` of patches `[B, N, D]` in the middle of the layers.
+    pub(super) fn named(&self, patches: Tensor<3>) -> Option<Tensor<3>> {
+        self.named.as_ref().map(|named| named.head.forward(named.norm.forward(patches)))
     }
 
     /// Logits of `[B, N, D]`: `[B, N]` of belonging to the target, `[B, N, classes + 1]`.

@@ -145,10 +145,7 @@ impl Trainable for ScanFormer {
 
     fn for_training(mut self, criterion: &Criterion) -> Result<Self, ConfigError> {
         criterion.check()?;
-        let (target, classes) = (criterion.reads_targets(), criterion.reads_classes());
-        let classes = if classes { criterion.classes } else { 0 };
-        let device = self.reg_token.val().device();
-        self.aux = (target || classes > 0).then(|| Auxiliary::new(&self.config, target, classes, &device));
+        self.aux = Auxiliary::new(&self.config, criterion, &self.reg_token.val().device());
         Ok(self)
     }
 

@@ -46,6 +46,8 @@ pub struct TrainedLevel {
     pub choice: Option<Choice>,
     /// The patches as they enter the last layer, `[B, N, D]`.
     pub patches: Tensor<3>,
+    /// The patches as they enter the last layer but one, or the last if there is no other, `[B, N, D]`.
+    pub middle: Tensor<3>,
     /// What the answering token reads in the last layer.
     pub(super) reading: Reading,
 }
@@ -158,10 +160,13 @@ impl ScanFormer {
             let n = patches.dims()[1];
 
             let mut x = Tensor::cat(vec![reg(), patches], 1);
-            let (mut entering_last, mut reading) = (None, None);
+            let (mut middle, mut entering_last, mut reading) = (None, None, None);
             let chooses = config.is_chosen(level + 1) && !dense;
             for (index, layer) in self.layers.iter().enumerate() {
                 let last = index + 1 == config.layers;
+                if index + 2 == config.layers.max(2) {
+                    middle = Some(spread(x.clone().narrow(1, 1, n)));
+                }
                 if last {
                     entering_last = Some(spread(x.clone().narrow(1, 1, n)));
                 }
@@ -187,7 +192,8 @@ impl ScanFormer {
             answers.push(x.narrow(1, 0, 1));
             let patches = entering_last.expect("there is at least one layer");
             let reading = reading.expect("there is at least one layer");
-            levels.push(TrainedLevel { valid: valid_mask, valid_host: valid, choice, patches, reading });
+            let middle = middle.expect("there is at least one layer");
+            levels.push(TrainedLevel { valid: valid_mask, valid_host: valid, choice, patches, middle, reading });
         }
         let boxes = self.r#box.forward(self.norm.forward(Tensor::cat(answers, 1)));
         Trained { boxes, levels }

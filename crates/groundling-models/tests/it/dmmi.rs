@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use groundling_core::{BinaryMask, BoxCxcywh, ContentRect, ImageSize};
 use groundling_kernels::Activation;
-use groundling_models::contract::{Batch, SampleTruth, System, Trainable};
+use groundling_models::contract::{Batch, SampleTruth, System, Trainable, TruthObject};
 use groundling_models::dmmi::{
     Criterion, Decoder, Dmmi, DmmiConfig, Language, Mba, MbaConfig, Observer, Recovery, Seen,
 };
@@ -246,6 +246,80 @@ fn truths_become_targets() {
     // Losses that weigh nothing are not computed.
     let plain = Criterion { recovery: 0.0, contrast: 0.0, ..Criterion::default() };
     assert_eq!(model.losses(&batch, &with(None), &plain).terms.len(), 1);
+}
+
+#[test]
+fn auxiliary_losses_are_added_and_their_heads_are_not_released() {
+    let device = Device::flex().autodiff();
+    let batch = batch(&device, true);
+    let _alone = support::alone();
+    let plain = model(&device);
+    let names = support::trainable(&plain);
+    let criterion = Criterion { presence: 0.5, named: 0.25, ..Criterion::default() };
+    let model = plain.for_training(&criterion).unwrap();
+    let object = |x: f64, named| {
+        let bbox = BoxCxcywh::new(x, 0.5, 0.3, 0.8);
+        TruthObject { bbox, class: None, is_target: false, named: Some(named) }
+    };
+    let truths = |objects: Vec<TruthObject>| {
+        let bbox = objects.first().map(|object| object.bbox);
+        [SampleTruth { bbox, objects, ..SampleTruth::default() }, SampleTruth::default()]
+    };
+    let losses =
+        model.losses(&batch, &truths(vec![object(0.2, [true, false]), object(0.7, [false, true])]), &criterion);
+    let weights = [1.0, criterion.recovery, criterion.contrast, criterion.presence, criterion.named, criterion.named];
+    let expected = ["segmentation", "recovery", "contrast", "presence", "named.4", "named.8"];
+    assert_eq!(losses.terms.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), expected);
+    let values: Vec<f64> = losses.terms.iter().map(|(_, value)| value.clone().into_scalar::<f32>().into()).collect();
+    let total = f64::from(losses.total.clone().into_scalar::<f32>());
+    let sum: f64 = values.iter().zip(weights).map(|(value, weight)| value * weight).sum();
+    assert!((total - sum).abs() < 1e-5 * sum, "{total} instead of {sum}");
+    assert!(values[3..].iter().all(|&value| value > 0.0 && value.is_finite()), "{values:?}");
+    let gradients = losses.total.backward();
+    let found = groundling_nn::checkpoint::gradients(&model, &gradients);
+    let moved = |start: &str| found.iter().any(|(name, _)| name.name.starts_with(start));
+    assert!(moved("aux.named.0") && moved("aux.named.1"), "heads learn");
+    // What the nouns fit matters, and which noun it is.
+    let term = |objects| {
+        let losses = model.losses(&batch, &truths(objects), &criterion);
+        losses.terms.into_iter().find(|(name, _)| name == "named.8").unwrap().1.into_scalar::<f32>()
+    };
+    let one = term(vec![object(0.2, [true, false]), object(0.7, [false, true])]);
+    assert_ne!(one, term(vec![object(0.2, [false, true]), object(0.7, [true, false])]));
+    let released = model.for_release(&criterion);
+    assert_eq!(support::trainable(&released), names);
+    assert!(Criterion { named: -1.0, ..Criterion::default() }.check().is_err());
+    assert!(Criterion { presence: f64::INFINITY, ..Criterion::default() }.check().is_err());
+}
+
+/// The odds of the likeliest pixels are the odds that something is there.
+#[test]
+fn presence_is_low_where_some_pixels_are_likely_and_something_fits() {
+    let device = Device::flex().autodiff();
+    let batch = batch(&device, true);
+    let _alone = support::alone();
+    let model = model(&device);
+    let criterion = Criterion { presence: 1.0, recovery: 0.0, contrast: 0.0, ..Criterion::default() };
+    let value = |some: bool| {
+        let bbox = some.then(|| BoxCxcywh::new(0.5, 0.5, 0.5, 0.5));
+        let truths = [0, 1].map(|_| SampleTruth { bbox, ..SampleTruth::default() });
+        let losses = model.losses(&batch, &truths, &criterion);
+        losses.terms.into_iter().find(|(name, _)| name == "presence").unwrap().1.into_scalar::<f32>()
+    };
+    // Both cross-entropies of the same odds o: log(1 + e^o) and log(1 + e^-o), which differ by o.
+    let odds: Vec<f32> = {
+        let first = model.network().first(batch.canvases.clone());
+        let valid = Tensor::<2>::ones([2, 20], &device).slice_fill([0..2, 4..20], 0.0);
+        let ids = Tensor::cat(vec![batch.ids.clone(), Tensor::zeros([2, 16], &device)], 1);
+        let tokens = model.embed(ids, valid.clone());
+        let language = Language { tokens, valid };
+        let output = model.network().forward(first, &language, None, [64, 64], &mut Observer::none());
+        let low = output.decoded.low_logits;
+        let odds = (low.clone().narrow(1, 1, 1) - low.narrow(1, 0, 1)).reshape([2, 256]);
+        (odds.exp().sum_dim(1).log() - 8.0f32.ln()).into_data().iter::<f32>().collect()
+    };
+    let difference = (odds[0] + odds[1]) / 2.0;
+    assert!((value(false) - value(true) - difference).abs() < 1e-4, "{} {} {odds:?}", value(false), value(true));
 }
 
 #[test]

@@ -126,6 +126,10 @@ pub struct DataSection {
     /// Scenes: whether every second phrase of a picture is the one before it with a word exchanged, about something else or nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paired: bool,
+    /// Scenes: share of the pictures whose objects have any colours, and whose phrases name none, so that shapes are learned whatever their
+    /// colour.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub any_colour: f64,
     /// Scenes: how often phrases have one, several and no targets, of those that `targets` wants; 0.65, 0.15 and 0.2 if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
@@ -552,6 +556,7 @@ impl DataSection {
         let wanted = self.wanted();
         let usual = self.shares.unwrap_or(config.shares);
         config.paired = self.paired;
+        config.any_colour = self.any_colour;
         let share = |wanted: bool, usual: f64| if wanted { usual } else { 0.0 };
         config.shares = Shares {
             one: share(wanted.one, usual.one),

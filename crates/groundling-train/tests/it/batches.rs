@@ -65,9 +65,18 @@ fn pictures_turn_grey_where_no_colour_is_named() {
 
 #[test]
 fn pairs_and_shares_reach_the_generator() {
-    let overrides = ["data.0.paired=true", "data.0.phrases=[2, 2]", "data.0.shares={ one = 0.4, zero = 0.6 }"];
+    let overrides = [
+        "data.0.paired=true",
+        "data.0.any_colour=0.25",
+        "data.0.phrases=[2, 2]",
+        "data.0.shares={ one = 0.4, zero = 0.6 }",
+    ];
     let config = recipe(&[&overrides[..], &["data.0.targets=[\"one\", \"zero\"]"]].concat()).data[0].scenes(None);
-    assert!(config.paired && (config.shares.one, config.shares.many, config.shares.zero) == (0.4, 0.0, 0.6));
+    assert!(
+        config.paired
+            && config.any_colour == 0.25
+            && (config.shares.one, config.shares.many, config.shares.zero) == (0.4, 0.0, 0.6)
+    );
     // What is not wanted is not made.
     let only = recipe(&overrides).data[0].scenes(None);
     assert_eq!((only.shares.one, only.shares.zero), (0.4, 0.0));

@@ -300,6 +300,7 @@ fn auxiliary_losses_have_heads_of_their_own() {
         patch_classes: vec![1.0],
         classes: 3,
         guided_selection: vec![1.0],
+        named_patches: vec![1.0],
         ..Criterion::default()
     };
     let plain = model(&config(true), 2, &device);
@@ -308,11 +309,18 @@ fn auxiliary_losses_have_heads_of_their_own() {
     let mut truths = truths();
     for (index, truth) in truths.iter_mut().enumerate() {
         let bbox = truth.bbox.unwrap();
-        truth.objects = vec![TruthObject { bbox, class: Some(index), is_target: true }];
+        truth.objects =
+            vec![TruthObject { bbox, class: Some(index), is_target: true, named: Some([true, index % 2 == 0]) }];
     }
     let trained: Trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), Manner::CHOOSING);
     let losses = model.losses_of(&trained, &truths, &criterion);
-    let expected = ["target.0", "target.1", "target.2", "class.0", "class.1", "class.2", "guide.1", "guide.2"];
+    let expected = [
+        ["target.0", "target.1", "target.2"].as_slice(),
+        &["class.0", "class.1", "class.2"],
+        &["named.0", "named.1", "named.2"],
+        &["guide.1", "guide.2"],
+    ]
+    .concat();
     let mut sum = 0.0;
     for name in expected {
         let (_, value) = losses.terms.iter().find(|(known, _)| known == name).unwrap();
@@ -322,7 +330,9 @@ fn auxiliary_losses_have_heads_of_their_own() {
     }
     assert!((losses.total.clone().into_scalar::<f32>() - sum).abs() < 1e-4 * sum);
     let found = by_name(&model, &losses.total.backward());
-    for part in ["aux.target", "aux.class", "aux.norm", "select.", "layers.0.", "text.word"] {
+    for part in
+        ["aux.target", "aux.class", "aux.norm", "aux.named.head", "aux.named.norm", "select.", "layers.0.", "text.word"]
+    {
         assert!(found.iter().any(|(name, values)| name.starts_with(part) && largest(values) > 0.0), "{part}");
     }
     assert!(names.len() < parameters(&model).len());
@@ -384,7 +394,7 @@ fn patches_on_objects_say_their_boxes() {
     let criterion = Criterion { patch_boxes: vec![1.0], ..only_boxes() };
     let trained = model.forward_training(&batch(&device, 2, 0), &[], Manner::DENSE);
     let bbox = BoxCxcywh::new(0.25, 0.25, 0.3, 0.3);
-    let object = TruthObject { bbox, class: None, is_target: false };
+    let object = TruthObject { bbox, class: None, is_target: false, named: None };
     let terms = |objects: Vec<TruthObject>| {
         let truths = [SampleTruth { objects, ..SampleTruth::default() }, SampleTruth::default()];
         let losses = model.losses_of(&trained, &truths, &criterion);

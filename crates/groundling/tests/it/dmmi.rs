@@ -38,7 +38,7 @@ fn our_weights_tell_none_one_and_many() {
         assert!(found.no_target_score.is_some() && found.targets.iter().all(|target| target.mask.is_some()));
     }
     let blue = session.ground("the blue pentagon").unwrap().targets[0].bbox.to_array();
-    assert!(blue.iter().zip([176.0, 148.0, 210.0, 182.0]).all(|(found, seen)| (found - seen).abs() < 6.0), "{blue:?}");
+    assert!(blue.iter().zip([176.0, 148.0, 210.0, 182.0]).all(|(found, seen)| (found - seen).abs() < 3.0), "{blue:?}");
 }
 
 #[test]

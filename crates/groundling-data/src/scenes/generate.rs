@@ -255,7 +255,7 @@ impl Speaker<'_> {
         if self.colourless && expression.names_a_colour() {
             return false;
         }
-        let nouns = nouns_of(expression);
+        let nouns = expression.nouns();
         // "the large ring left of the ring": what fits the first noun would be the other object itself.
         let alike = nouns.iter().enumerate().any(|(i, first)| nouns[i + 1..].iter().any(|other| other.covers(first)));
         let possible = nouns.iter().all(|noun| match (noun.shape, noun.fill) {
@@ -500,19 +500,6 @@ impl Speaker<'_> {
     }
 }
 
-fn nouns_of(expression: &Expression) -> Vec<Noun> {
-    match *expression {
-        Expression::Pair(a, b) => vec![a, b],
-        Expression::Simple { noun, restriction, .. } => match restriction {
-            Restriction::Between(a, b) => vec![noun, a, b],
-            Restriction::Than(_, a) | Restriction::Beyond(_, a) | Restriction::Nearest(a) | Restriction::NextTo(a) => {
-                vec![noun, a]
-            }
-            _ => vec![noun],
-        },
-    }
-}
-
 /// Denied properties must be of a kind that the noun leaves open, and of one kind.
 fn deniable(noun: &Noun, denied: &[Trait]) -> bool {
     let one_kind = denied.windows(2).all(|pair| std::mem::discriminant(&pair[0]) == std::mem::discriminant(&pair[1]));
@@ -526,5 +513,5 @@ fn deniable(noun: &Noun, denied: &[Trait]) -> bool {
 }
 
 fn names_a_pair(expression: &Expression) -> bool {
-    nouns_of(expression).iter().any(|noun| noun.shape.is_some() && noun.colour.is_some())
+    expression.nouns().iter().any(|noun| noun.shape.is_some() && noun.colour.is_some())
 }

@@ -75,32 +75,16 @@ impl World<'_> {
 
     /// What the nouns of an expression fit.
     pub(crate) fn named(&self, expression: &Expression) -> Named {
-        let all = |fits: &dyn Fn(usize) -> bool| (0..self.objects.len()).filter(|&index| fits(index)).collect();
-        let either = |a: &Noun, b: &Noun| {
-            let (a, b) = (self.fitting(a), self.fitting(b));
-            all(&|index| a.contains(&index) || b.contains(&index))
+        let (nouns, denied) = (expression.nouns(), expression.denied());
+        let heads = if matches!(expression, Expression::Pair(..)) { 2 } else { 1 };
+        let (heads, others) = nouns.split_at(heads);
+        let any = |nouns: &[Noun], qualities: &[Trait]| -> Vec<usize> {
+            let fitting: Vec<usize> = nouns.iter().flat_map(|noun| self.fitting(noun)).collect();
+            let fits =
+                |index: usize| fitting.contains(&index) || qualities.iter().any(|&quality| self.has(index, quality));
+            (0..self.objects.len()).filter(|&index| fits(index)).collect()
         };
-        match expression {
-            Expression::Pair(a, b) => Named { head: either(a, b), others: Vec::new() },
-            Expression::Simple { noun, restriction, .. } => {
-                let others = match restriction {
-                    Restriction::Than(_, noun)
-                    | Restriction::Beyond(_, noun)
-                    | Restriction::NextTo(noun)
-                    | Restriction::Nearest(noun) => self.fitting(noun),
-                    Restriction::Between(a, b) => either(a, b),
-                    Restriction::Not(a) => all(&|index| self.has(index, *a)),
-                    Restriction::Neither(a, b) => all(&|index| self.has(index, *a) || self.has(index, *b)),
-                    Restriction::None
-                    | Restriction::Nth(..)
-                    | Restriction::Farthest(_)
-                    | Restriction::Most(_)
-                    | Restriction::OfTwo(_)
-                    | Restriction::In(_) => Vec::new(),
-                };
-                Named { head: self.fitting(noun), others }
-            }
-        }
+        Named { head: any(heads, &[]), others: any(others, &denied) }
     }
 
     /// The one object a noun fits: `Some(None)` if there is none, `None` if there are several.

@@ -207,26 +207,34 @@ impl Expression {
         }
     }
 
+    /// Its nouns; what is spoken about comes first.
+    pub(crate) fn nouns(&self) -> Vec<Noun> {
+        match *self {
+            Expression::Pair(a, b) => vec![a, b],
+            Expression::Simple { noun, restriction, .. } => match restriction {
+                Restriction::Between(a, b) => vec![noun, a, b],
+                Restriction::Than(_, a)
+                | Restriction::Beyond(_, a)
+                | Restriction::Nearest(a)
+                | Restriction::NextTo(a) => vec![noun, a],
+                _ => vec![noun],
+            },
+        }
+    }
+
+    /// The properties that it denies.
+    pub(crate) fn denied(&self) -> Vec<Trait> {
+        match *self {
+            Expression::Simple { restriction: Restriction::Not(a), .. } => vec![a],
+            Expression::Simple { restriction: Restriction::Neither(a, b), .. } => vec![a, b],
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether the phrase names a colour anywhere, if only to deny it.
     pub(crate) fn names_a_colour(&self) -> bool {
-        let named = |noun: &Noun| noun.colour.is_some();
         let denied = |quality: &Trait| matches!(quality, Trait::Colour(_));
-        match self {
-            Expression::Pair(a, b) => named(a) || named(b),
-            Expression::Simple { noun, restriction, .. } => {
-                named(noun)
-                    || match restriction {
-                        Restriction::Not(a) => denied(a),
-                        Restriction::Neither(a, b) => denied(a) || denied(b),
-                        Restriction::Between(a, b) => named(a) || named(b),
-                        Restriction::Than(_, a)
-                        | Restriction::Beyond(_, a)
-                        | Restriction::Nearest(a)
-                        | Restriction::NextTo(a) => named(a),
-                        _ => false,
-                    }
-            }
-        }
+        self.nouns().iter().any(|noun| noun.colour.is_some()) || self.denied().iter().any(denied)
     }
 
     /// Whether the phrase names a held-out pair anywhere. A denied colour or shape counts as named together with the noun
@@ -244,18 +252,7 @@ impl Expression {
             }
             colours.iter().any(|&colour| shapes.iter().any(|&shape| is_held_out(colour, shape)))
         };
-        match self {
-            Expression::Pair(a, b) => named(a, &[]) || named(b, &[]),
-            Expression::Simple { noun, restriction, .. } => match restriction {
-                Restriction::Not(a) => named(noun, &[*a]),
-                Restriction::Neither(a, b) => named(noun, &[*a, *b]),
-                Restriction::Between(a, b) => named(noun, &[]) || named(a, &[]) || named(b, &[]),
-                Restriction::Than(_, a)
-                | Restriction::Beyond(_, a)
-                | Restriction::Nearest(a)
-                | Restriction::NextTo(a) => named(noun, &[]) || named(a, &[]),
-                _ => named(noun, &[]),
-            },
-        }
+        let denied = self.denied();
+        self.nouns().iter().enumerate().any(|(place, noun)| named(noun, if place == 0 { &denied } else { &[] }))
     }
 }

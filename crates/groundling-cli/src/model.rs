@@ -9,14 +9,22 @@ use groundling_data::image::decode::ExifOrientation;
 
 use crate::flags::{HowFlags, ModelFlags};
 
+/// Starts the threads that share the work; as many as the machine has where no number is given.
+///
+/// The first is the one that calls: with another, each product, however small, would wait for that other to wake.
+pub(crate) fn start_threads(threads: Option<usize>) -> anyhow::Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
+    let pool = threads.iter().fold(pool, |pool, &threads| pool.num_threads(threads));
+    pool.build_global().context("starting threads")
+}
+
 impl ModelFlags {
     /// Limits the threads of everything that follows.
     pub(crate) fn set_threads(&self) -> anyhow::Result<()> {
-        let Some(threads) = self.threads else { return Ok(()) };
-        if threads == 0 {
+        if self.threads == Some(0) {
             bail!("--threads is 0, expected at least 1");
         }
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("starting threads")
+        start_threads(self.threads)
     }
 
     /// The weights that were named, or the default ones.

@@ -160,6 +160,9 @@ impl<T: Task> Batches<T> {
             let (sender, receiver) = sync_channel(AHEAD);
             let batches = Arc::clone(self);
             let work = move || {
+                // Its own, not the pool of the run: the run waits here for a batch, and may be the only thread of that pool.
+                let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+                debug_assert!(alone.is_ok(), "a new thread belongs to no pool: {alone:?}");
                 for pass in (first + index as u64..end).step_by(workers) {
                     // Nobody listens any more: the run has ended.
                     if sender.send(batches.batch(pass)).is_err() {

@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use crate::flags::Format;
 use crate::flags::train::{ResumeName, Train};
+use crate::model::start_threads;
 use crate::{Outcome, output, progress};
 
 #[derive(Serialize)]
@@ -46,9 +47,7 @@ struct Planned<'a> {
 }
 
 pub(crate) fn run(flags: &Train, format: Format, quiet: bool) -> anyhow::Result<Outcome> {
-    if let Some(threads) = flags.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
-    }
+    start_threads(flags.threads)?;
     let file = flags.recipe.display().to_string();
     let text = std::fs::read_to_string(&flags.recipe).with_context(|| file.clone())?;
     match system_of(&text, &file)?.as_str() {

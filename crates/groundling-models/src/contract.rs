@@ -264,6 +264,8 @@ pub struct TruthObject {
     pub bbox: BoxCxcywh<Unit>,
     /// Its class from 0, contiguous over the training set, where it has one.
     pub class: Option<usize>,
+    /// Classes from 0 to 63, a bit each, that are no alternatives to its own: the training set shows nothing of them that is otherwise like it.
+    pub unshown_classes: u64,
     /// Whether the phrase refers to it.
     pub is_target: bool,
     /// Whether the noun that says what the phrase is about fits it, and whether another noun of the phrase does; `None` where nobody knows.

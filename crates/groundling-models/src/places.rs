@@ -84,7 +84,7 @@ mod tests {
     use groundling_core::BoxCxcywh;
 
     fn object(x: f64, named: Option<[bool; 2]>) -> TruthObject {
-        TruthObject { bbox: BoxCxcywh::new(x, 0.5, 0.2, 1.0), class: None, is_target: false, named }
+        TruthObject { bbox: BoxCxcywh::new(x, 0.5, 0.2, 1.0), class: None, unshown_classes: 0, is_target: false, named }
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl SampleMaker {
         let object = |((index, object), bbox): ((usize, &ExampleObject), BoxXyxy<Pixels>)| TruthObject {
             bbox: target_box(&placement, bbox),
             class: object.class,
+            unshown_classes: object.unshown_classes,
             is_target: phrase.targets.contains(&index),
             named: phrase.named.as_ref().map(|named| [named.head.contains(&index), named.others.contains(&index)]),
         };

@@ -133,6 +133,7 @@ impl FileExamples {
             area: annotation.area,
             mask,
             class,
+            unshown_classes: 0,
             category_id: annotation.category_id,
             is_crowd: annotation.is_crowd,
         })

@@ -158,6 +158,9 @@ pub struct ExampleObject {
     pub mask: Option<Rle>,
     /// Its class as an index into [`Examples::classes`].
     pub class: Option<usize>,
+    /// Classes from 0 to 63, a bit each, of which the source shows nothing that is otherwise like this object: that it is none of them is no
+    /// knowledge to be learned. 0 unless scenes are [`uncoupled`](crate::scenes::SceneConfig::uncoupled).
+    pub unshown_classes: u64,
     /// Its category as the source numbers it.
     pub category_id: Option<i64>,
     /// Whether it stands for a crowd: no single thing, and no target for detection.

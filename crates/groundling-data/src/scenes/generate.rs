@@ -243,6 +243,18 @@ impl Speaker<'_> {
         is_held_out(object.colour, object.shape)
     }
 
+    /// Whether a noun names a shape and no colour, or a colour and no shape, and some object is of the other half of a held-out pair.
+    fn is_coupled(&self, expression: &Expression) -> bool {
+        let objects = self.world.objects;
+        expression.named_pairs().any(|(colours, shapes)| match (&colours[..], &shapes[..]) {
+            ([], shapes) => objects.iter().any(|object| shapes.iter().any(|&shape| is_held_out(object.colour, shape))),
+            (colours, []) => {
+                objects.iter().any(|object| colours.iter().any(|&colour| is_held_out(colour, object.shape)))
+            }
+            _ => false,
+        })
+    }
+
     fn means(&self, expression: &Expression, targets: &[usize]) -> bool {
         self.world.truth(expression).is_some_and(|truth| truth == targets)
     }
@@ -253,6 +265,9 @@ impl Speaker<'_> {
             return false;
         }
         if self.colourless && expression.names_a_colour() {
+            return false;
+        }
+        if self.config.uncoupled && self.split != Split::Test && self.is_coupled(expression) {
             return false;
         }
         let nouns = expression.nouns();

@@ -90,6 +90,10 @@ pub struct SceneConfig {
     /// alone learns with them which pairs of colour and shape there are, and takes an orange circle for anything but a circle. Here, too, no
     /// object comes near a pair that the split does not allow.
     pub any_colour: f64,
+    /// Whether phrases are left out of whose answer the split's missing pairs would tell something: those that name a shape and no colour where an
+    /// object has a colour that the split never shows with that shape, and the other way round. With them a model learns that what is orange
+    /// is no circle; without, no orange thing is ever there when circles are spoken of. Does nothing in the test split, which misses no pair.
+    pub uncoupled: bool,
 }
 
 /// Relative frequencies of phrases by the number of their targets. In a file, a number that is not named has none.
@@ -295,6 +299,7 @@ impl SceneConfig {
             kind_weights,
             paired: false,
             any_colour: 0.0,
+            uncoupled: false,
         }
     }
 

@@ -240,19 +240,25 @@ impl Expression {
     /// Whether the phrase names a held-out pair anywhere. A denied colour or shape counts as named together with the noun
     /// it belongs to: "the circle that is not orange" names the orange circle.
     pub(crate) fn names_held_out(&self) -> bool {
-        let named = |noun: &Noun, denied: &[Trait]| {
+        self.named_pairs().any(|(colours, shapes)| {
+            colours.iter().any(|&colour| shapes.iter().any(|&shape| is_held_out(colour, shape)))
+        })
+    }
+
+    /// The colours and shapes that each noun names, with those that it denies.
+    pub(crate) fn named_pairs(&self) -> impl Iterator<Item = (Vec<Colour>, Vec<Shape>)> {
+        let denied = self.denied();
+        self.nouns().into_iter().enumerate().map(move |(place, noun)| {
             let mut colours: Vec<Colour> = noun.colour.into_iter().collect();
             let mut shapes: Vec<Shape> = noun.shape.into_iter().collect();
-            for quality in denied {
+            for quality in denied.iter().filter(|_| place == 0) {
                 match *quality {
                     Trait::Colour(colour) => colours.push(colour),
                     Trait::Shape(shape) => shapes.push(shape),
                     Trait::Size(_) | Trait::Fill(_) => {}
                 }
             }
-            colours.iter().any(|&colour| shapes.iter().any(|&shape| is_held_out(colour, shape)))
-        };
-        let denied = self.denied();
-        self.nouns().iter().enumerate().any(|(place, noun)| named(noun, if place == 0 { &denied } else { &[] }))
+            (colours, shapes)
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use groundling_core::ImageSize;
 use groundling_data::examples::{ExampleError, ExampleOptions, Examples, Targets};
-use groundling_data::scenes::{KindWeights, SceneConfig, Scenes, Shares, Split};
+use groundling_data::scenes::{HELD_OUT, KindWeights, SceneConfig, Scenes, Shares, Split};
 use groundling_data::write::{Layout, Record, scene_categories, write_dataset};
 use groundling_data::{DataSource, MaskRule};
 use groundling_testkit::scratch;
@@ -32,6 +32,29 @@ fn scenes_are_their_own_truth() {
         }
     }
     assert!(matches!(examples.picture(5), Err(ExampleError::NoPicture { index: 5, count: 5 })));
+}
+
+#[test]
+fn classes_that_a_split_never_shows_in_a_colour_are_no_alternatives() {
+    let mut options = ExampleOptions::default();
+    options.scenes.uncoupled = true;
+    let usual = open("scenes:train:3", &ExampleOptions::default());
+    let (train, test) = (open("scenes:train:3", &options), open("scenes:test:3", &options));
+    let scenes = Scenes::new(options.scenes.clone(), Split::Train, 7).unwrap();
+    for index in 0..3 {
+        let scene = scenes.scene(index as u64);
+        for (object, truth) in train.about(index).unwrap().objects.iter().zip(&scene.objects) {
+            let pairs = HELD_OUT.iter().filter(|(colour, _)| *colour == truth.colour);
+            let mut hidden: Vec<&str> = pairs.map(|(_, shape)| shape.name()).collect();
+            hidden.sort_unstable();
+            let bits = (0..64).filter(|class| object.unshown_classes >> class & 1 == 1);
+            let mut found: Vec<&str> = bits.map(|class| train.classes()[class].as_str()).collect();
+            found.sort_unstable();
+            assert_eq!(found, hidden, "{}", truth.colour);
+        }
+        let about = [test.about(index).unwrap(), usual.about(index).unwrap()];
+        assert!(about.iter().flat_map(|about| &about.objects).all(|object| object.unshown_classes == 0));
+    }
 }
 
 #[test]

@@ -24,10 +24,13 @@ pub struct Criterion {
     pub contrast: f64,
     /// By which similarities are divided in the contrast.
     pub temperature: f64,
-    /// Auxiliary: of a binary cross-entropy of whether anything fits the phrase, read from the finest map as `ln(sum of e^odds) - ln 8`: about
-    /// the odds of the likeliest pixels, which say "not here". The cross-entropy of the mask weighs pixels: of a phrase that fits nothing it
-    /// hardly sees the few that are taken for a target.
+    /// Auxiliary: of a binary cross-entropy of whether anything fits the phrase, read from the finest map as `ln(sum of e^odds) - ln p`, p
+    /// being `presence_pixels`: about the odds of the likeliest pixels, which say "not here". The cross-entropy of the mask weighs pixels: of a
+    /// phrase that fits nothing it hardly sees the few that are taken for a target.
     pub presence: f64,
+    /// How many pixels of the finest map, each as likely a target as not, make it as likely as not that anything fits. Well below the usual
+    /// size of a target, doubt lowers the odds of all of its pixels, and masks become too small.
+    pub presence_pixels: f64,
     /// Auxiliary: of binary cross-entropies that tell pixels of objects that the phrase's head noun fits ("the star" of "the star left of the
     /// ring"), and of those that its other nouns fit, from all others; labels are those of the smallest object at the pixel. Read from the
     /// decoder's maps between its layers, from heads that are no part of published weights. Pairs of which nobody knows what their nouns fit
@@ -49,6 +52,7 @@ impl Default for Criterion {
             contrast: 0.01,
             temperature: 0.05,
             presence: 0.0,
+            presence_pixels: 8.0,
             named: 0.0,
             trained_text_layers: None,
             fixed_norms: false,
@@ -78,6 +82,7 @@ impl Criterion {
             ("class_weights", self.class_weights[0]),
             ("class_weights", self.class_weights[1]),
             ("temperature", self.temperature),
+            ("presence_pixels", self.presence_pixels),
         ];
         match positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
             Some((field, value)) => bad(field, value, "above 0"),
@@ -173,26 +178,24 @@ impl Network {
             add("contrast", criterion.contrast, loss);
         }
         if criterion.presence > 0.0 {
-            let loss = presence(output.decoded.low_logits.clone(), targets.flags.clone());
+            let logits = output.decoded.low_logits.clone();
+            let loss = presence(logits, targets.flags.clone(), criterion.presence_pixels);
             add("presence", criterion.presence, loss);
         }
         Losses { total, terms }
     }
 }
 
-/// How many pixels as likely as not are as good as one target.
-const PIXELS_OF_A_TARGET: f64 = 8.0;
-
 /// Cross-entropy of whether anything fits with the odds of the likeliest pixels, `[1]`.
 ///
 /// # Shapes
 /// - `logits` `[B, 2, H, W]`; `flags` `[B]`, 1 where something fits
-fn presence(logits: Tensor<4>, flags: Tensor<1>) -> Tensor<1> {
+fn presence(logits: Tensor<4>, flags: Tensor<1>, pixels: f64) -> Tensor<1> {
     let [b, _, h, w] = logits.dims();
     let odds: Tensor<2> = (logits.clone().narrow(1, 1, 1) - logits.narrow(1, 0, 1)).reshape([b, h * w]);
     let most = odds.clone().detach().max_dim(1);
     let sum = (odds - most.clone()).exp().sum_dim(1).log() + most;
-    binary_cross_entropy(sum.sub_scalar(PIXELS_OF_A_TARGET.ln()), flags.reshape([b, 1])).mean()
+    binary_cross_entropy(sum.sub_scalar(pixels.ln()), flags.reshape([b, 1])).mean()
 }
 
 /// Heads that only training reads; no part of the published weights.

@@ -13,6 +13,9 @@ use crate::places::{BinaryLabels, PlaceLabels, named_labels, object_at};
 /// Smallest area that the GIoU divides by.
 const LEAST_AREA: f64 = 1e-9;
 
+/// Taken off the logit of a class that is no alternative: its probability is nothing then.
+const LEFT_OUT: f32 = 1e4;
+
 /// Weights of the losses. Lists are by level; their last entry also holds for the levels after it. Where all levels are alike, a file may
 /// give a number in place of a list of auxiliary weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -297,7 +300,9 @@ impl Level<'_> {
             sum.add("target", level, weight, self.labels(|share| share).cross_entropy(logits).sum());
         }
         if let Some((logits, weight)) = classes.zip(of_classes) {
-            let loss = (activation::log_softmax(logits, 2) * self.class_weights()).sum().neg();
+            let (weights, left_out) = self.class_weights();
+            let logits = left_out.into_iter().fold(logits, |logits, left_out| logits - left_out);
+            let loss = (activation::log_softmax(logits, 2) * weights).sum().neg();
             sum.add("class", level, weight, loss);
         }
     }
@@ -376,12 +381,15 @@ impl Level<'_> {
         PlaceLabels { positive, negative, places: n }.to_device(&self.device())
     }
 
-    /// Weights `[B, N, classes + 1]` of the logarithms of a cross-entropy over classes and background.
-    fn class_weights(&self) -> Tensor<3> {
+    /// Weights `[B, N, classes + 1]` of the logarithms of a cross-entropy over classes and background, and what is taken off the logits of classes
+    /// that are no alternatives, if there are any.
+    fn class_weights(&self) -> (Tensor<3>, Option<Tensor<3>>) {
         let (truths, classes) = (self.truths, self.criterion.classes);
         let centres = geometry::centres(self.config(), self.level);
         let (n, width) = (centres.len(), classes + 1);
         let mut weights = vec![0.0f32; truths.len() * n * width];
+        let any = truths.iter().flat_map(|truth| &truth.objects).any(|object| object.unshown_classes != 0);
+        let mut left_out = any.then(|| vec![0.0f32; weights.len()]);
         for (row, truth) in truths.iter().enumerate() {
             let class = |centre: &(f64, f64)| match object_at(truth, centre) {
                 None => Some(classes),
@@ -396,8 +404,17 @@ impl Level<'_> {
                 let Some(class) = class else { continue };
                 let alike = if class == classes { background } else { objects };
                 weights[(row * n + index) * width + class] = 0.5 / (alike * truths.len()) as f32;
+                let (Some(left_out), Some(object)) = (&mut left_out, object_at(truth, &centres[index])) else {
+                    continue;
+                };
+                for other in
+                    (0..classes.min(64)).filter(|&other| other != class && object.unshown_classes >> other & 1 == 1)
+                {
+                    left_out[(row * n + index) * width + other] = LEFT_OUT;
+                }
             }
         }
-        Tensor::from_data(TensorData::new(weights, [truths.len(), n, width]), &self.device())
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [truths.len(), n, width]), &self.device());
+        (tensor(weights), left_out.map(tensor))
     }
 }

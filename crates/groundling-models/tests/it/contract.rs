@@ -90,7 +90,8 @@ fn batch<M: System>(config: &M::Config, device: &Device, padding: usize) -> (Bat
     let canvases = Tensor::from_data(canvases.into_data(), device);
     let ids = Tensor::<1, Int>::from_data(ids.as_slice(), device).reshape([2, length]);
     let truth = |bbox| {
-        let object = TruthObject { bbox, class: Some(1), is_target: true, named: Some([true, false]) };
+        let object =
+            TruthObject { bbox, class: Some(1), unshown_classes: 0, is_target: true, named: Some([true, false]) };
         let mask = M::SEGMENTS.then(|| filled(bbox, M::input(config).side));
         SampleTruth { bbox: Some(bbox), objects: vec![object], mask }
     };

@@ -118,7 +118,13 @@ fn config() -> RetinaNetConfig {
 }
 
 fn object(cx: f64, cy: f64, width: f64, height: f64, class: usize) -> TruthObject {
-    TruthObject { bbox: BoxCxcywh::new(cx, cy, width, height), class: Some(class), is_target: false, named: None }
+    TruthObject {
+        bbox: BoxCxcywh::new(cx, cy, width, height),
+        class: Some(class),
+        unshown_classes: 0,
+        is_target: false,
+        named: None,
+    }
 }
 
 /// Steps of plain descent find an object that is always there.

@@ -259,7 +259,7 @@ fn auxiliary_losses_are_added_and_their_heads_are_not_released() {
     let model = plain.for_training(&criterion).unwrap();
     let object = |x: f64, named| {
         let bbox = BoxCxcywh::new(x, 0.5, 0.3, 0.8);
-        TruthObject { bbox, class: None, is_target: false, named: Some(named) }
+        TruthObject { bbox, class: None, unshown_classes: 0, is_target: false, named: Some(named) }
     };
     let truths = |objects: Vec<TruthObject>| {
         let bbox = objects.first().map(|object| object.bbox);
@@ -290,6 +290,7 @@ fn auxiliary_losses_are_added_and_their_heads_are_not_released() {
     assert_eq!(support::trainable(&released), names);
     assert!(Criterion { named: -1.0, ..Criterion::default() }.check().is_err());
     assert!(Criterion { presence: f64::INFINITY, ..Criterion::default() }.check().is_err());
+    assert!(Criterion { presence_pixels: 0.0, ..Criterion::default() }.check().is_err());
 }
 
 /// The odds of the likeliest pixels are the odds that something is there.
@@ -299,8 +300,9 @@ fn presence_is_low_where_some_pixels_are_likely_and_something_fits() {
     let batch = batch(&device, true);
     let _alone = support::alone();
     let model = model(&device);
-    let criterion = Criterion { presence: 1.0, recovery: 0.0, contrast: 0.0, ..Criterion::default() };
-    let value = |some: bool| {
+    let value = |some: bool, presence_pixels: f64| {
+        let criterion =
+            Criterion { presence: 1.0, presence_pixels, recovery: 0.0, contrast: 0.0, ..Criterion::default() };
         let bbox = some.then(|| BoxCxcywh::new(0.5, 0.5, 0.5, 0.5));
         let truths = [0, 1].map(|_| SampleTruth { bbox, ..SampleTruth::default() });
         let losses = model.losses(&batch, &truths, &criterion);
@@ -316,10 +318,13 @@ fn presence_is_low_where_some_pixels_are_likely_and_something_fits() {
         let output = model.network().forward(first, &language, None, [64, 64], &mut Observer::none());
         let low = output.decoded.low_logits;
         let odds = (low.clone().narrow(1, 1, 1) - low.narrow(1, 0, 1)).reshape([2, 256]);
-        (odds.exp().sum_dim(1).log() - 8.0f32.ln()).into_data().iter::<f32>().collect()
+        odds.exp().sum_dim(1).log().into_data().iter::<f32>().collect()
     };
-    let difference = (odds[0] + odds[1]) / 2.0;
-    assert!((value(false) - value(true) - difference).abs() < 1e-4, "{} {} {odds:?}", value(false), value(true));
+    for pixels in [8.0, 32.0] {
+        let difference = (odds[0] + odds[1]) / 2.0 - (pixels as f32).ln();
+        let [without, with] = [false, true].map(|some| value(some, pixels));
+        assert!((without - with - difference).abs() < 1e-4, "{pixels}: {without} {with} {odds:?}");
+    }
 }
 
 #[test]

@@ -130,6 +130,10 @@ pub struct DataSection {
     /// colour.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub any_colour: f64,
+    /// Scenes: whether phrases are left out of whose answer the pairs of colour and shape that training never shows would tell something; such
+    /// classes are then no alternatives in losses of classes either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncoupled: bool,
     /// Scenes: how often phrases have one, several and no targets, of those that `targets` wants; 0.65, 0.15 and 0.2 if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<Shares>,
@@ -557,6 +561,7 @@ impl DataSection {
         let usual = self.shares.unwrap_or(config.shares);
         config.paired = self.paired;
         config.any_colour = self.any_colour;
+        config.uncoupled = self.uncoupled;
         let share = |wanted: bool, usual: f64| if wanted { usual } else { 0.0 };
         config.shares = Shares {
             one: share(wanted.one, usual.one),

@@ -68,6 +68,7 @@ fn pairs_and_shares_reach_the_generator() {
     let overrides = [
         "data.0.paired=true",
         "data.0.any_colour=0.25",
+        "data.0.uncoupled=true",
         "data.0.phrases=[2, 2]",
         "data.0.shares={ one = 0.4, zero = 0.6 }",
     ];
@@ -75,6 +76,7 @@ fn pairs_and_shares_reach_the_generator() {
     assert!(
         config.paired
             && config.any_colour == 0.25
+            && config.uncoupled
             && (config.shares.one, config.shares.many, config.shares.zero) == (0.4, 0.0, 0.6)
     );
     // What is not wanted is not made.

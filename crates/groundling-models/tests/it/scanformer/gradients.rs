@@ -309,8 +309,13 @@ fn auxiliary_losses_have_heads_of_their_own() {
     let mut truths = truths();
     for (index, truth) in truths.iter_mut().enumerate() {
         let bbox = truth.bbox.unwrap();
-        truth.objects =
-            vec![TruthObject { bbox, class: Some(index), is_target: true, named: Some([true, index % 2 == 0]) }];
+        truth.objects = vec![TruthObject {
+            bbox,
+            class: Some(index),
+            unshown_classes: 0,
+            is_target: true,
+            named: Some([true, index % 2 == 0]),
+        }];
     }
     let trained: Trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.0, 1.0), Manner::CHOOSING);
     let losses = model.losses_of(&trained, &truths, &criterion);
@@ -329,6 +334,18 @@ fn auxiliary_losses_have_heads_of_their_own() {
         sum += value;
     }
     assert!((losses.total.clone().into_scalar::<f32>() - sum).abs() < 1e-4 * sum);
+    // Classes that are no alternatives cost nothing; its own is one whatever they say.
+    let of_classes = |unshown: [u64; 2]| {
+        let mut truths = truths.clone();
+        for (truth, unshown_classes) in truths.iter_mut().zip(unshown) {
+            truth.objects[0].unshown_classes = unshown_classes;
+        }
+        let losses = model.losses_of(&trained, &truths, &criterion);
+        losses.terms.into_iter().find(|(name, _)| name == "class.2").unwrap().1.into_scalar::<f32>()
+    };
+    let usual = of_classes([0, 0]);
+    assert!(of_classes([0b100, 0]) < usual && of_classes([0b110, 0b101]) < of_classes([0b100, 0]));
+    assert!((of_classes([0b001, 1 << 63]) - usual).abs() < 1e-6);
     let found = by_name(&model, &losses.total.backward());
     for part in
         ["aux.target", "aux.class", "aux.norm", "aux.named.head", "aux.named.norm", "select.", "layers.0.", "text.word"]
@@ -394,7 +411,7 @@ fn patches_on_objects_say_their_boxes() {
     let criterion = Criterion { patch_boxes: vec![1.0], ..only_boxes() };
     let trained = model.forward_training(&batch(&device, 2, 0), &[], Manner::DENSE);
     let bbox = BoxCxcywh::new(0.25, 0.25, 0.3, 0.3);
-    let object = TruthObject { bbox, class: None, is_target: false, named: None };
+    let object = TruthObject { bbox, class: None, unshown_classes: 0, is_target: false, named: None };
     let terms = |objects: Vec<TruthObject>| {
         let truths = [SampleTruth { objects, ..SampleTruth::default() }, SampleTruth::default()];
         let losses = model.losses_of(&trained, &truths, &criterion);

@@ -12,7 +12,13 @@ use crate::flags::{HowFlags, ModelFlags};
 /// Starts the threads that share the work; as many as the machine has where no number is given.
 ///
 /// The first is the one that calls: with another, each product, however small, would wait for that other to wake.
+///
+/// # Errors
+/// If the number is 0, or they cannot be started.
 pub(crate) fn start_threads(threads: Option<usize>) -> anyhow::Result<()> {
+    if threads == Some(0) {
+        bail!("--threads is 0, expected at least 1");
+    }
     let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
     let pool = threads.iter().fold(pool, |pool, &threads| pool.num_threads(threads));
     pool.build_global().context("starting threads")
@@ -21,9 +27,6 @@ pub(crate) fn start_threads(threads: Option<usize>) -> anyhow::Result<()> {
 impl ModelFlags {
     /// Limits the threads of everything that follows.
     pub(crate) fn set_threads(&self) -> anyhow::Result<()> {
-        if self.threads == Some(0) {
-            bail!("--threads is 0, expected at least 1");
-        }
         start_threads(self.threads)
     }
 

@@ -1,4 +1,4 @@
-//! What auxiliary losses want of places in a picture: on which object they lie, and what the phrase's nouns say about it.
+//! What auxiliary losses want of places in a picture: on which object they lie, of which class it is, and what the phrase's nouns say about it.
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
@@ -78,6 +78,69 @@ pub(crate) fn named_labels(
     })
 }
 
+/// Taken off the logit of a class that is no alternative: its probability is nothing then.
+const LEFT_OUT: f32 = 1e4;
+
+/// Labels of a cross-entropy over classes and the ground, which is the last: the weight of each one's logarithm, row by row, a pair in each row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClassLabels {
+    weights: Vec<f32>,
+    /// What is taken off the logits of classes that are no alternatives, if there are any.
+    left_out: Option<Vec<f32>>,
+    /// Pairs, places of a pair, and classes with the ground.
+    shape: [usize; 3],
+}
+
+impl ClassLabels {
+    /// Labels of the places that count. Objects and ground weigh half each, shared among their places; an object without a class says nothing.
+    pub(crate) fn new(
+        truths: &[SampleTruth],
+        places: &[(f64, f64)],
+        classes: usize,
+        counts: impl Fn(usize, usize) -> bool,
+    ) -> Self {
+        let (n, width) = (places.len(), classes + 1);
+        let mut weights = vec![0.0f32; truths.len() * n * width];
+        let any = truths.iter().flat_map(|truth| &truth.objects).any(|object| object.unshown_classes != 0);
+        let mut left_out = any.then(|| vec![0.0f32; weights.len()]);
+        for (row, truth) in truths.iter().enumerate() {
+            // The class, and the classes that are no alternatives to it.
+            let class = |(index, place): (usize, &(f64, f64))| {
+                let found = match object_at(truth, place) {
+                    None => Some((classes, 0)),
+                    Some(object) => {
+                        let known = object.class.filter(|&class| class < classes);
+                        known.map(|class| (class, object.unshown_classes))
+                    }
+                };
+                found.filter(|_| counts(row, index))
+            };
+            let found: Vec<Option<(usize, u64)>> = places.iter().enumerate().map(class).collect();
+            let ground = found.iter().flatten().filter(|(class, _)| *class == classes).count();
+            let objects = found.iter().flatten().count() - ground;
+            for (index, found) in found.into_iter().enumerate() {
+                let Some((class, unshown)) = found else { continue };
+                let alike = if class == classes { ground } else { objects };
+                let start = (row * n + index) * width;
+                weights[start + class] = 0.5 / (alike * truths.len()) as f32;
+                let Some(left_out) = &mut left_out else { continue };
+                for other in (0..classes.min(64)).filter(|&other| other != class && unshown >> other & 1 == 1) {
+                    left_out[start + other] = LEFT_OUT;
+                }
+            }
+        }
+        Self { weights, left_out, shape: [truths.len(), n, width] }
+    }
+
+    /// The loss, `[1]`, of logits `[B, N, classes + 1]`.
+    pub(crate) fn cross_entropy(self, logits: Tensor<3>) -> Tensor<1> {
+        let device = logits.device();
+        let tensor = |values| Tensor::<3>::from_data(TensorData::new(values, self.shape), &device);
+        let logits = self.left_out.into_iter().fold(logits, |logits, left_out| logits - tensor(left_out));
+        (activation::log_softmax(logits, 2) * tensor(self.weights)).sum().neg()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +170,29 @@ mod tests {
         close(&others.positive, &[0.0, 0.0, 0.0, 0.0, 0.25, 0.25, 0.0, 0.0, 0.0, 0.0]);
         let sum: f32 = others.positive.iter().chain(&others.negative).sum();
         assert!((sum - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn objects_and_ground_weigh_half_each() {
+        let places: Vec<(f64, f64)> = (0..10).map(|index| (0.05 + 0.1 * f64::from(index), 0.5)).collect();
+        let of_class = |x: f64, class, unshown_classes| TruthObject { class, unshown_classes, ..object(x, None) };
+        let objects = vec![of_class(0.1, Some(1), 0b101), of_class(0.5, None, 0), of_class(0.9, Some(0), 0)];
+        let truth = SampleTruth { objects, ..SampleTruth::default() };
+        let labels = |truth: SampleTruth| ClassLabels::new(&[truth], &places, 3, |_, index| index != 9);
+        let found = labels(truth.clone());
+        // Places 0 and 1 are of class 1, 8 of class 0; of 4 and 5 nobody knows it, and 9 does not count. The rest is ground.
+        let class = [Some(1), Some(1), Some(3), Some(3), None, None, Some(3), Some(3), Some(0), None];
+        let expected = class.iter().flat_map(|class| {
+            let weight = if *class == Some(3) { 0.5 / 4.0 } else { 0.5 / 3.0 };
+            (0..4).map(move |index| if *class == Some(index) { weight } else { 0.0 })
+        });
+        assert!(expected.zip(&found.weights).all(|(a, b): (f32, _)| (a - b).abs() < 1e-6), "{:?}", found.weights);
+        // Classes 0 and 2 are no alternatives where class 1 is.
+        let places_left_out: Vec<usize> =
+            found.left_out.unwrap().iter().enumerate().filter(|(_, value)| **value > 0.0).map(|(at, _)| at).collect();
+        assert_eq!(places_left_out, [0, 2, 4, 6]);
+        let open = truth.objects.into_iter().map(|object| TruthObject { unshown_classes: 0, ..object }).collect();
+        assert_eq!(labels(SampleTruth { objects: open, ..SampleTruth::default() }).left_out, None);
     }
 
     #[test]

@@ -116,9 +116,12 @@ fn mistakes_end_with_code_2_and_a_place() {
     let done = other.args(["-o", "model.config.dims=12"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert!(stderr.contains("model.config.dims is 12, expected one of"), "{stderr}");
-    assert!(
-        command(&recipe, &folder.join("out")).args(["--resume", "required"]).output().unwrap().status.code() == Some(2)
-    );
+    let done = command(&recipe, &folder.join("out")).args(["--resume", "required"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    let done = Command::new(cargo_bin!("groundling")).args(["train", "--threads", "0"]).arg(&recipe).output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(stderr.contains("--threads is 0, expected at least 1"), "{stderr}");
 }
 
 /// Reads every recipe of a system: header, keys, presets, sources, layouts of the checkpoints to start from.

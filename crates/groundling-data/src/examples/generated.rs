@@ -3,7 +3,7 @@
 use groundling_core::{GroundTruth, Phrase, TrueTarget};
 
 use super::{About, ExampleError, ExampleObject, ExampleOptions, ExamplePhrase, Picture};
-use crate::scenes::{Scene, SceneExpression, SceneObject, Scenes, Shape, Split, is_held_out};
+use crate::scenes::{Scene, SceneExpression, SceneObject, Scenes, Shape, Split};
 
 #[derive(Debug, Clone)]
 pub(super) struct GeneratedExamples {
@@ -40,35 +40,27 @@ impl GeneratedExamples {
     pub(super) fn picture(&self, index: usize, options: &ExampleOptions) -> Picture {
         let scene = self.scenes.scene(index as u64);
         let shapes = sorted_shapes();
-        let hidden = options.scenes.uncoupled && self.scenes.split() != Split::Test;
-        let object = |object| ExampleObject {
-            unshown_classes: if hidden { unshown_classes(object, &shapes) } else { 0 },
-            ..example_object(object, &shapes, options.masks)
-        };
-        let objects = scene.objects.iter().map(object).collect();
+        let objects = scene.objects.iter().map(|object| self.object(object, &shapes, options)).collect();
         let wanted = |(number, expression): (usize, &SceneExpression)| phrase(&scene, number, expression, options);
         let phrases = scene.expressions.iter().enumerate().filter_map(wanted).collect();
         let file_name = format!("{}/{index:06}.png", self.scenes.split());
         Picture { about: About { file_name, size: scene.size, phrases, objects }, image: scene.image }
     }
-}
 
-fn example_object(object: &SceneObject, shapes: &[Shape], masks: bool) -> ExampleObject {
-    ExampleObject {
-        bbox: object.bbox,
-        area: Some(object.mask.area() as f64),
-        mask: masks.then(|| object.mask.clone()),
-        class: shapes.iter().position(|shape| *shape == object.shape),
-        unshown_classes: 0,
-        category_id: Some(object.shape.category_id()),
-        is_crowd: false,
+    fn object(&self, object: &SceneObject, shapes: &[Shape], options: &ExampleOptions) -> ExampleObject {
+        // Of the shapes that nothing of the object's colour has in this split.
+        let unshown = |shape: &Shape| options.scenes.uncoupled && !self.scenes.split().allows(object.colour, *shape);
+        let bit = |(class, shape): (usize, &Shape)| u64::from(unshown(shape)) << class;
+        ExampleObject {
+            bbox: object.bbox,
+            area: Some(object.mask.area() as f64),
+            mask: options.masks.then(|| object.mask.clone()),
+            class: shapes.iter().position(|shape| *shape == object.shape),
+            unshown_classes: shapes.iter().enumerate().map(bit).sum(),
+            category_id: Some(object.shape.category_id()),
+            is_crowd: false,
+        }
     }
-}
-
-/// The shapes that nothing of the object's colour has in the splits to learn from.
-fn unshown_classes(object: &SceneObject, shapes: &[Shape]) -> u64 {
-    let unshown = shapes.iter().enumerate().filter(|(_, shape)| is_held_out(object.colour, **shape));
-    unshown.fold(0, |bits, (class, _)| bits | 1 << class)
 }
 
 fn phrase(

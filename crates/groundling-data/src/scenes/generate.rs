@@ -243,14 +243,14 @@ impl Speaker<'_> {
         is_held_out(object.colour, object.shape)
     }
 
-    /// Whether a noun names a shape and no colour, or a colour and no shape, and some object is of the other half of a held-out pair.
+    /// Whether a noun names a shape and no colour, or a colour and no shape, and some object is of the other half of a pair that the split does
+    /// not show.
     fn is_coupled(&self, expression: &Expression) -> bool {
         let objects = self.world.objects;
+        let missing = |colour, shape| !self.split.allows(colour, shape);
         expression.named_pairs().any(|(colours, shapes)| match (&colours[..], &shapes[..]) {
-            ([], shapes) => objects.iter().any(|object| shapes.iter().any(|&shape| is_held_out(object.colour, shape))),
-            (colours, []) => {
-                objects.iter().any(|object| colours.iter().any(|&colour| is_held_out(colour, object.shape)))
-            }
+            ([], shapes) => objects.iter().any(|object| shapes.iter().any(|&shape| missing(object.colour, shape))),
+            (colours, []) => objects.iter().any(|object| colours.iter().any(|&colour| missing(colour, object.shape))),
             _ => false,
         })
     }
@@ -267,7 +267,7 @@ impl Speaker<'_> {
         if self.colourless && expression.names_a_colour() {
             return false;
         }
-        if self.config.uncoupled && self.split != Split::Test && self.is_coupled(expression) {
+        if self.config.uncoupled && self.is_coupled(expression) {
             return false;
         }
         let nouns = expression.nouns();

@@ -28,8 +28,7 @@ pub struct Criterion {
     /// being `presence_pixels`: about the odds of the likeliest pixels, which say "not here". The cross-entropy of the mask weighs pixels: of a
     /// phrase that fits nothing it hardly sees the few that are taken for a target.
     pub presence: f64,
-    /// How many pixels of the finest map, each as likely a target as not, make it as likely as not that anything fits. Well below the usual
-    /// size of a target, doubt lowers the odds of all of its pixels, and masks become too small.
+    /// How many pixels of the finest map, each as likely a target as not, make it as likely as not that anything fits.
     pub presence_pixels: f64,
     /// Auxiliary: of binary cross-entropies that tell pixels of objects that the phrase's head noun fits ("the star" of "the star left of the
     /// ring"), and of those that its other nouns fit, from all others; labels are those of the smallest object at the pixel. Read from the

@@ -1,6 +1,6 @@
 //! What training minimises.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use groundling_core::BoxCxcywh;
 use groundling_nn::losses::{Denominator, box_l1, giou, iou};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -8,13 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::training::{Manner, Trained};
 use super::{ScanFormer, ScanFormerConfig, geometry};
 use crate::contract::{ConfigError, Losses, SampleTruth};
-use crate::places::{BinaryLabels, PlaceLabels, named_labels, object_at};
+use crate::places::{BinaryLabels, ClassLabels, PlaceLabels, named_labels, object_at};
 
 /// Smallest area that the GIoU divides by.
 const LEAST_AREA: f64 = 1e-9;
-
-/// Taken off the logit of a class that is no alternative: its probability is nothing then.
-const LEFT_OUT: f32 = 1e4;
 
 /// Weights of the losses. Lists are by level; their last entry also holds for the levels after it. Where all levels are alike, a file may
 /// give a number in place of a list of auxiliary weights.
@@ -66,6 +63,8 @@ pub struct Criterion {
     /// chosen.
     #[serde(deserialize_with = "one_or_many")]
     pub guided_selection: Vec<f64>,
+    /// Choices learn from [`Criterion::guided_selection`] alone: no gradient of the other losses reaches the selection values.
+    pub guide_alone: bool,
 }
 
 impl Default for Criterion {
@@ -86,6 +85,7 @@ impl Default for Criterion {
             answer_attention: vec![0.0],
             classes: 0,
             guided_selection: vec![0.0],
+            guide_alone: false,
         }
     }
 }
@@ -117,13 +117,20 @@ impl Criterion {
         if self.reads_classes() && !(1..=100_000).contains(&self.classes) {
             return bad("classes", self.classes.to_string(), "1 to 100000 where patch_classes is not 0");
         }
+        if self.guide_alone && !self.guided_selection.iter().any(|&weight| weight > 0.0) {
+            return bad(
+                "guide_alone",
+                "true".to_owned(),
+                "false where guided_selection is 0: nothing else teaches choices",
+            );
+        }
         Ok(())
     }
 
     /// How a training pass reads.
     pub(super) fn manner(&self) -> Manner {
-        let Self { dense, hard, merge, .. } = *self;
-        Manner { dense, hard, merge }
+        let Self { dense, hard, merge, guide_alone: apart, .. } = *self;
+        Manner { dense, hard, merge, apart }
     }
 
     /// Whether a loss reads which patches are the target's.
@@ -300,10 +307,10 @@ impl Level<'_> {
             sum.add("target", level, weight, self.labels(|share| share).cross_entropy(logits).sum());
         }
         if let Some((logits, weight)) = classes.zip(of_classes) {
-            let (weights, left_out) = self.class_weights();
-            let logits = left_out.into_iter().fold(logits, |logits, left_out| logits - left_out);
-            let loss = (activation::log_softmax(logits, 2) * weights).sum().neg();
-            sum.add("class", level, weight, loss);
+            let centres = geometry::centres(self.config(), level);
+            let counts = |pair, index: usize| self.valid(pair)[index];
+            let labels = ClassLabels::new(self.truths, &centres, criterion.classes, counts);
+            sum.add("class", level, weight, labels.cross_entropy(logits));
         }
     }
 
@@ -379,42 +386,5 @@ impl Level<'_> {
             }
         }
         PlaceLabels { positive, negative, places: n }.to_device(&self.device())
-    }
-
-    /// Weights `[B, N, classes + 1]` of the logarithms of a cross-entropy over classes and background, and what is taken off the logits of classes
-    /// that are no alternatives, if there are any.
-    fn class_weights(&self) -> (Tensor<3>, Option<Tensor<3>>) {
-        let (truths, classes) = (self.truths, self.criterion.classes);
-        let centres = geometry::centres(self.config(), self.level);
-        let (n, width) = (centres.len(), classes + 1);
-        let mut weights = vec![0.0f32; truths.len() * n * width];
-        let any = truths.iter().flat_map(|truth| &truth.objects).any(|object| object.unshown_classes != 0);
-        let mut left_out = any.then(|| vec![0.0f32; weights.len()]);
-        for (row, truth) in truths.iter().enumerate() {
-            let class = |centre: &(f64, f64)| match object_at(truth, centre) {
-                None => Some(classes),
-                // An object without a class says nothing about its patches.
-                Some(object) => object.class.filter(|&class| class < classes),
-            };
-            let found: Vec<Option<usize>> =
-                centres.iter().zip(self.valid(row)).map(|(centre, &valid)| class(centre).filter(|_| valid)).collect();
-            let background = found.iter().filter(|class| **class == Some(classes)).count();
-            let objects = found.iter().flatten().count() - background;
-            for (index, class) in found.into_iter().enumerate() {
-                let Some(class) = class else { continue };
-                let alike = if class == classes { background } else { objects };
-                weights[(row * n + index) * width + class] = 0.5 / (alike * truths.len()) as f32;
-                let (Some(left_out), Some(object)) = (&mut left_out, object_at(truth, &centres[index])) else {
-                    continue;
-                };
-                for other in
-                    (0..classes.min(64)).filter(|&other| other != class && object.unshown_classes >> other & 1 == 1)
-                {
-                    left_out[(row * n + index) * width + other] = LEFT_OUT;
-                }
-            }
-        }
-        let tensor = |values| Tensor::from_data(TensorData::new(values, [truths.len(), n, width]), &self.device());
-        (tensor(weights), left_out.map(tensor))
     }
 }

@@ -72,13 +72,15 @@ pub struct Manner {
     pub hard: bool,
     /// Patches that are not read are one token.
     pub merge: bool,
+    /// No gradient reaches selection values through what is read: only losses of the values themselves move them.
+    pub apart: bool,
 }
 
 impl Manner {
     /// Chooses as the paper does, and reads what was not chosen one by one.
-    pub const CHOOSING: Self = Self { dense: false, hard: false, merge: false };
+    pub const CHOOSING: Self = Self { dense: false, hard: false, merge: false, apart: false };
     /// Reads everything.
-    pub const DENSE: Self = Self { dense: true, hard: false, merge: false };
+    pub const DENSE: Self = Self { dense: true, ..Self::CHOOSING };
 }
 
 /// What training computed.
@@ -98,7 +100,7 @@ impl ScanFormer {
     /// # Panics
     /// If sizes disagree, or phrases are longer than the table of positions.
     pub fn forward_training(&self, batch: &Batch, mixing: &[Mixing], manner: Manner) -> Trained {
-        let Manner { dense, hard, merge } = manner;
+        let Manner { dense, merge, .. } = manner;
         let config = &self.config;
         let device = self.reg_token.val().device();
         let (b, d) = (batch.len(), config.dim);
@@ -130,7 +132,7 @@ impl ScanFormer {
                         Some(parents) if config.nested => valid_mask.clone() * parents,
                         _ => valid_mask.clone(),
                     };
-                    Some(choose(values, gate, mixing.get(level - 1), hard))
+                    Some(choose(values, gate, mixing.get(level - 1), manner))
                 }
                 _ => None,
             };
@@ -308,21 +310,22 @@ fn taken(tokens: Tensor<3>, rows: Vec<i64>, each: usize) -> Tensor<3> {
 }
 
 /// Improved semantic hashing (Kaiser and Bengio 2018, arXiv:1801.09797): with noise added, either the saturating sigmoid or the hard
-/// value goes forward, and the gradient is always that of the sigmoid. With `always_hard` it is the hard one.
-fn choose(values: Tensor<2>, gate: Tensor<2>, mixing: Option<&Mixing>, always_hard: bool) -> Choice {
+/// value goes forward, and the gradient is always that of the sigmoid. Where choices are always hard it is the hard one.
+fn choose(values: Tensor<2>, gate: Tensor<2>, mixing: Option<&Mixing>, manner: Manner) -> Choice {
     let (shape, device) = (values.dims(), values.device());
     let mixing = mixing.cloned().unwrap_or_else(|| Mixing {
         noise: Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device),
         mix: Tensor::random(shape, Distribution::Uniform(0.0, 1.0), &device),
         nudge: None,
     });
-    let noisy = values.clone() + mixing.noise;
+    let chosen = if manner.apart { values.clone().detach() } else { values.clone() };
+    let noisy = chosen + mixing.noise;
     let soft = activation::sigmoid(noisy.clone()).mul_scalar(1.2).sub_scalar(0.1).clamp(0.0, 1.0);
     let hard = noisy.detach().greater_equal_elem(0.0).float();
     // The difference is exactly 0, so that the hard value stays exactly 0 or 1.
     let straight_through = soft.clone() - soft.clone().detach() + hard.clone();
     let mut factors =
-        if always_hard { straight_through } else { soft.mask_where(mixing.mix.lower_elem(0.5), straight_through) };
+        if manner.hard { straight_through } else { soft.mask_where(mixing.mix.lower_elem(0.5), straight_through) };
     if let Some(nudge) = mixing.nudge {
         factors = factors + nudge;
     }

@@ -122,7 +122,7 @@ fn merging_in_training_is_exact() {
             let model = model(&config(nested), seed, &device).for_training(criterion).unwrap();
             let [(boxes, terms, patches, grads), other] = [true, false].map(|merge| {
                 let mixing = mixing(&device, noise, 0.7);
-                let manner = Manner { dense: false, hard, merge };
+                let manner = Manner { hard, merge, ..Manner::CHOOSING };
                 let trained = model.forward_training(&batch(&device, seed, 2), &mixing, manner);
                 let losses = model.losses_of(&trained, &truths(), criterion);
                 let gradients = losses.total.backward();
@@ -187,6 +187,36 @@ fn gradients_go_straight_through() {
         }
         assert!(alive > 10);
     }
+}
+
+/// Losses of what is read leave the choices alone where the guide alone is to teach them; it does.
+#[test]
+fn the_guide_can_be_all_that_teaches_choices() {
+    let device = Device::flex().autodiff();
+    let _alone = support::alone();
+    for (weight, hard, merge) in [(0.0, false, false), (0.0, true, true), (1.0, false, false), (1.0, true, true)] {
+        let criterion = Criterion { guided_selection: vec![weight], ..Criterion::default() };
+        let model = model(&config(true), 2, &device);
+        let found = [false, true].map(|apart| {
+            let manner = Manner { hard, merge, apart, ..Manner::CHOOSING };
+            let trained = model.forward_training(&batch(&device, 2, 0), &mixing(&device, 0.3, 0.0), manner);
+            let losses = model.losses_of(&trained, &truths(), &criterion);
+            let total = losses.total.clone().into_scalar::<f32>();
+            let gradients = by_name(&model, &losses.total.backward());
+            let largest = |part: &str| {
+                let of_part = gradients.iter().filter(|(name, _)| name.starts_with(part));
+                of_part.map(|(_, values)| largest(values)).fold(0.0, f32::max)
+            };
+            (total, largest("select."), largest("layers.0."))
+        });
+        let [usual, apart] = found;
+        assert_eq!(usual.0, apart.0, "the losses stay");
+        assert!(usual.1 > 0.0 && apart.2 > 0.0, "{found:?}");
+        assert_eq!(apart.1 > 0.0, weight > 0.0, "{found:?}");
+    }
+    let without = Criterion { guide_alone: true, ..Criterion::default() };
+    assert_eq!(without.check().unwrap_err().field, "guide_alone");
+    assert!(Criterion { guided_selection: vec![0.0, 1.0], ..without }.check().is_ok());
 }
 
 /// On the soft branch the loss is smooth: a step along the gradient changes it by what the gradient says. Everything can be chosen in the flat

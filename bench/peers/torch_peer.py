@@ -69,6 +69,16 @@ def unary_train(work, *shape):
     return run
 
 
+def batch_norm_train(*shape):
+    norm = torch.nn.BatchNorm1d(shape[1])
+    return unary_train(lambda x: F.relu(norm(x)), *shape)
+
+
+def logistic_loss_train(*shape):
+    targets = (torch.rand(*shape) > 0.5).float()
+    return unary_train(lambda x: F.binary_cross_entropy_with_logits(x, targets, reduction="none"), *shape)
+
+
 def layer_norm(*shape):
     x, norm = torch.randn(*shape), torch.nn.LayerNorm(shape[-1])
     return no_grad(lambda: norm(x))
@@ -379,6 +389,12 @@ CASES = {
     "add_layer_norm 2048x256": lambda: add_layer_norm(2048, 256),
     "softmax 16x8x128x128": lambda: unary(lambda x: F.softmax(x, -1), 16, 8, 128, 128),
     "softmax 16x8x128x128 train": lambda: unary_train(lambda x: F.softmax(x, -1), 16, 8, 128, 128),
+    "softmax of columns 16x20x1024": lambda: unary(lambda x: F.softmax(x, -2), 16, 20, 1024),
+    "softmax of columns 16x20x1024 train": lambda: unary_train(lambda x: F.softmax(x, -2), 16, 20, 1024),
+    "tanh 2048x1024": lambda: unary(torch.tanh, 2048, 1024),
+    "tanh 2048x1024 train": lambda: unary_train(torch.tanh, 2048, 1024),
+    "batch_norm relu 16x48x1024 train": lambda: batch_norm_train(16, 48, 1024),
+    "logistic_loss 16x16384 train": lambda: logistic_loss_train(16, 16384),
     "attention 16x8x128x32": lambda: attention(16, 8, 128, 128, 32),
     "attention 16x8x128x32 train": lambda: attention(16, 8, 128, 128, 32, train=True),
     "attention 1x12x20x64": lambda: attention(1, 12, 20, 20, 64),

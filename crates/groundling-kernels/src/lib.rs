@@ -7,15 +7,19 @@
 //! | function | what | gradient for |
 //! |---|---|---|
 //! | [`gelu`] | exact GELU | input |
+//! | [`tanh`] | hyperbolic tangent | input |
 //! | [`linear`], [`PackedLinear`] | product, bias and activation | input, weight, bias |
 //! | [`conv2d`], [`PackedConv`] | convolution, scale and shift, residual, ReLU | input, weight, shift, residual |
 //! | [`max_pool2d`] | largest value of a window | input |
 //! | [`layer_norm`] | layer normalisation | input, gain, shift |
 //! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
 //! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
+//! | [`batch_norm`] | batch normalisation by the statistics of the batch, ReLU | input, gain, shift |
 //! | [`softmax`] | softmax over the last dimension, zeros where everything is masked | input |
+//! | [`softmax_columns`] | softmax over the last dimension but one | input |
 //! | [`attention`] | softmax attention with additive biases | queries, keys, values, pair and key bias |
 //! | [`attention_map`], [`attention_with_map`] | logits or weights of attention, averaged over heads | queries, keys, pair and key bias |
+//! | [`logistic_loss`] | binary cross-entropy of logits | logits |
 //! | [`ms_deform_attn`] | multi-scale deformable attention | value, locations, weights |
 //!
 //! ```
@@ -44,6 +48,7 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod conv;
 mod deform;
 #[cfg(feature = "flex")]
@@ -52,6 +57,7 @@ mod flex;
 mod gemm;
 mod isa;
 mod linear;
+mod logistic;
 mod maybe;
 mod norm;
 mod pool;
@@ -62,17 +68,19 @@ mod shared;
 mod simd;
 mod softmax;
 
-pub use activation::{ActivationOps, gelu};
+pub use activation::{ActivationOps, gelu, tanh};
 pub use attention::{
     AttentionBias, AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, MapKind, attention, attention_map,
     attention_with_map,
 };
+pub use batch_norm::{BatchNormOps, BatchNormed, batch_norm};
 pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use deform::{DeformOps, ms_deform_attn};
 pub use isa::Isa;
 pub use linear::{Activation, LinearOps, PackedLinear, linear};
+pub use logistic::{LogisticOps, logistic_loss};
 pub use maybe::MaybeTensor;
 pub use norm::{NormOps, add_layer_norm, add_then_layer_norm, layer_norm};
 pub use pool::{PoolOps, PoolOptions, max_pool2d};
 pub use recycler::Recycler;
-pub use softmax::{SoftmaxOps, softmax};
+pub use softmax::{SoftmaxOps, softmax, softmax_columns};

@@ -232,9 +232,17 @@ pub struct Batch {
     pub lengths: Vec<usize>,
     /// `[B, L]`: the ids with a noun phrase of each replaced by 0, for systems that learn to recover it; `None` where nothing is erased.
     pub erased: Option<Tensor<2, Int>>,
+    /// For each pair the first pair of the batch that has the same canvas, itself or one before: a system that begins without the phrase
+    /// need not read a picture again for its next phrase.
+    pub same_canvas: Vec<usize>,
 }
 
 impl Batch {
+    /// For pairs that each have a canvas of their own.
+    pub fn all_canvases(count: usize) -> Vec<usize> {
+        (0..count).collect()
+    }
+
     /// B.
     pub fn len(&self) -> usize {
         self.contents.len()

@@ -2,9 +2,8 @@
 
 use burn::module::{Module, Param, RunningState};
 use burn::nn::Initializer;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use groundling_kernels::layer_norm;
+use groundling_kernels::{batch_norm, layer_norm};
 
 use crate::frozen_batch_norm::{Affine, FrozenBatchNorm};
 use crate::layers::{AfterConv, Convolution};
@@ -20,13 +19,9 @@ const MOMENTUM: f64 = 0.1;
 /// - `x` `[B, C, N]`, returned with the same shape
 pub fn instance_norm(x: Tensor<3>) -> Tensor<3> {
     let [_, _, pixels] = x.dims();
-    standardised(x, pixels)
-}
-
-/// Rows of length `n` to mean 0 and variance 1, by the kernel for rows.
-fn standardised<const D: usize>(x: Tensor<D>, n: usize) -> Tensor<D> {
     let device = x.device();
-    layer_norm(x, Tensor::ones([n], &device), Tensor::zeros([n], &device), EPSILON)
+    // By the kernel for rows.
+    layer_norm(x, Tensor::ones([pixels], &device), Tensor::zeros([pixels], &device), EPSILON)
 }
 
 /// Batch norm (Ioffe and Szegedy 2015, arXiv:1502.03167) of maps. Training normalises by the statistics of the batch and follows them;
@@ -69,7 +64,7 @@ impl BatchNorm2d {
             let after = AfterConv { residual: None, relu: true };
             return conv.forward_norm(x, &self.frozen(), after);
         }
-        relu(self.by_batch(conv.forward(x)))
+        self.relu_by_batch(conv.forward(x))
     }
 
     /// With the running statistics: for the pass of the convolution.
@@ -87,23 +82,16 @@ impl BatchNorm2d {
         norm
     }
 
-    /// With the statistics of the batch, which are followed.
-    fn by_batch(&self, x: Tensor<4>) -> Tensor<4> {
+    /// The positive part of what the statistics of the batch, which are followed, make of a map.
+    fn relu_by_batch(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
+        let normed = batch_norm(x.reshape([b, c, h * w]), self.weight.val(), self.bias.val(), EPSILON, true);
         let count = b * h * w;
-        let rows = x.swap_dims(0, 1).reshape([c, count]);
-        self.follow(rows.clone().detach(), count);
-        let x = standardised(rows, count).reshape([c, b, h, w]).swap_dims(0, 1);
-        x * self.weight.val().reshape([1, c, 1, 1]) + self.bias.val().reshape([1, c, 1, 1])
-    }
-
-    fn follow(&self, rows: Tensor<2>, count: usize) {
-        let mean = rows.clone().mean_dim(1);
-        let apart = rows - mean.clone();
-        let variance = (apart.clone() * apart).sum_dim(1).div_scalar(count.saturating_sub(1).max(1) as f64);
-        for (state, seen) in [(&self.running_mean, mean), (&self.running_var, variance)] {
+        let unbiased = normed.variance.mul_scalar(count as f64 / count.saturating_sub(1).max(1) as f64);
+        for (state, seen) in [(&self.running_mean, normed.mean), (&self.running_var, unbiased)] {
             let before = state.value_sync().mul_scalar(1.0 - MOMENTUM);
-            state.update(before + seen.squeeze_dim::<1>(1).mul_scalar(MOMENTUM));
+            state.update(before + seen.mul_scalar(MOMENTUM));
         }
+        normed.values.reshape([b, c, h, w])
     }
 }

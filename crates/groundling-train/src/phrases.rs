@@ -230,6 +230,12 @@ pub fn to_device(samples: &[HostSample], side: usize, device: &Device) -> (Batch
         Tensor::<2, Int>::from_data(TensorData::new(ids, [count, longest]), device)
     };
     let ids = rows(&|sample| sample.ids.clone());
+    // Only neighbours are compared: phrases of one picture stand beside each other.
+    let mut same_canvas: Vec<usize> = Vec::with_capacity(count);
+    for (index, sample) in samples.iter().enumerate() {
+        let known = index.checked_sub(1).filter(|&before| samples[before].pixels == sample.pixels);
+        same_canvas.push(known.map_or(index, |before| same_canvas[before]));
+    }
     let any_erased = samples.iter().any(|sample| sample.erased.is_some());
     let erased = any_erased.then(|| rows(&|sample| sample.erased.clone().unwrap_or_else(|| sample.ids.clone())));
     let batch = Batch {
@@ -238,6 +244,7 @@ pub fn to_device(samples: &[HostSample], side: usize, device: &Device) -> (Batch
         ids,
         lengths,
         erased,
+        same_canvas,
     };
     (batch, samples.iter().map(|sample| sample.truth.clone()).collect())
 }

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use groundling_kernels::{
-    Activation, AttentionBias, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, add_layer_norm, attention, conv2d,
-    gelu, layer_norm, linear, ms_deform_attn, softmax,
+    Activation, AttentionBias, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, add_layer_norm, attention,
+    batch_norm, conv2d, gelu, layer_norm, linear, logistic_loss, ms_deform_attn, softmax, softmax_columns, tanh,
 };
 
 #[path = "models.rs"]
@@ -36,6 +36,12 @@ pub(crate) fn all() -> Vec<Case> {
         ("add_layer_norm 2048x256", || add_norm([2048, 256])),
         ("softmax 16x8x128x128", || unary([16, 8, 128, 128], softmax)),
         ("softmax 16x8x128x128 train", || unary_train([16, 8, 128, 128], softmax)),
+        ("softmax of columns 16x20x1024", || unary([16, 20, 1024], softmax_columns)),
+        ("softmax of columns 16x20x1024 train", || unary_train([16, 20, 1024], softmax_columns)),
+        ("tanh 2048x1024", || unary([2048, 1024], tanh)),
+        ("tanh 2048x1024 train", || unary_train([2048, 1024], tanh)),
+        ("batch_norm relu 16x48x1024 train", || batch_norm_train([16, 48, 1024])),
+        ("logistic_loss 16x16384 train", || logistic_loss_train([16, 16_384])),
         ("attention 16x8x128x32", || attend([16, 8, 128, 32], Bias::None)),
         ("attention 16x8x128x32 train", || attend_train([16, 8, 128, 32])),
         ("attention 1x12x20x64", || attend([1, 12, 20, 64], Bias::None)),
@@ -131,6 +137,23 @@ fn norm_train(shape: [usize; 2]) -> Work {
         let out = layer_norm(x.clone(), gain.clone(), shift.clone(), 1e-5);
         drop(out.backward());
     })
+}
+
+fn batch_norm_train(shape: [usize; 3]) -> Work {
+    let device = tracked();
+    let x = random(shape, &device).require_grad();
+    let (gain, shift) = (random([shape[1]], &device).require_grad(), random([shape[1]], &device).require_grad());
+    Box::new(move || {
+        let out = batch_norm(x.clone(), gain.clone(), shift.clone(), 1e-5, true);
+        drop(out.values.backward());
+    })
+}
+
+fn logistic_loss_train(shape: [usize; 2]) -> Work {
+    let device = tracked();
+    let x = random(shape, &device).require_grad();
+    let targets = random(shape, &device).greater_elem(0.0).float();
+    Box::new(move || drop(logistic_loss(x.clone(), targets.clone()).backward()))
 }
 
 /// What is added to the logits.

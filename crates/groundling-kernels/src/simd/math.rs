@@ -1,4 +1,4 @@
-//! Functions of one vector: exponential, error function, GELU.
+//! Functions of one vector: exponential, logarithm, error function, GELU, hyperbolic tangent.
 
 #![allow(clippy::excessive_precision)] // coefficients stand as they were published
 
@@ -78,6 +78,55 @@ pub(crate) unsafe fn gelu_gradient<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// Hyperbolic tangent, to 5e-7 of its value; NaN stays NaN.
+///
+/// A rational function of `x` (odd, degree 13 over 6; the coefficients are those of XLA and Eigen), which is one to seven digits where it is
+/// cut off.
+#[inline(always)]
+pub(crate) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
+    const LARGEST: f32 = 7.905_311_107_635_45;
+    const ABOVE: [f32; 6] = [
+        2.000_187_904_824_77e-13,
+        -8.604_671_522_137_35e-11,
+        5.122_297_090_371_14e-8,
+        1.485_722_357_179_79e-5,
+        6.372_619_288_754_36e-4,
+        4.893_524_558_917_86e-3,
+    ];
+    const BELOW: [f32; 3] = [1.185_347_056_866_54e-4, 2.268_434_632_439_00e-3, 4.893_525_185_543_85e-3];
+    unsafe {
+        // The operand that may be NaN comes second: it is the one that survives.
+        let x = S::min(S::splat(LARGEST), S::max(S::splat(-LARGEST), x));
+        let square = S::mul(x, x);
+        let mut above = S::splat(-2.760_768_477_423_55e-16);
+        for coefficient in ABOVE {
+            above = S::fma(above, square, S::splat(coefficient));
+        }
+        let mut below = S::splat(1.198_258_394_667_02e-6);
+        for coefficient in BELOW {
+            below = S::fma(below, square, S::splat(coefficient));
+        }
+        S::div(S::mul(x, above), below)
+    }
+}
+
+/// `ln(1 + y)` for `y` in `[0, 1]`, to 3e-7 of its value; NaN stays NaN.
+///
+/// `2 artanh(s)`, `s = y / (2 + y)`, by its series, of which eight terms are enough for `s` up to a third.
+#[inline(always)]
+pub(crate) unsafe fn ln_1p<S: Simd>(y: S::V) -> S::V {
+    const ODD: [f32; 7] = [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0];
+    unsafe {
+        let s = S::div(y, S::add(y, S::splat(2.0)));
+        let square = S::mul(s, s);
+        let mut series = S::splat(2.0 / 15.0);
+        for odd in ODD {
+            series = S::fma(series, square, S::splat(2.0 / odd));
+        }
+        S::mul(s, series)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::Isa;
@@ -86,15 +135,18 @@ mod tests {
     use super::*;
 
     multiversion! {
-        fn apply<S>(x: &[f32], out: &mut [[f32; 3]]) {
+        fn apply<S>(x: &[f32], out: &mut [[f32; 5]]) {
             blocks::<S>(x.len(), |i| {
-                let mut buffer = [[0.0f32; 16]; 3];
+                let mut buffer = [[0.0f32; 16]; 5];
                 let v = S::load(x.as_ptr().add(i));
                 S::store(buffer[0].as_mut_ptr(), exp::<S>(v));
                 S::store(buffer[1].as_mut_ptr(), gelu::<S>(v));
                 S::store(buffer[2].as_mut_ptr(), gelu_gradient::<S>(v));
+                S::store(buffer[3].as_mut_ptr(), tanh::<S>(v));
+                // From 0 to 1 for arguments of all signs and sizes.
+                S::store(buffer[4].as_mut_ptr(), ln_1p::<S>(exp::<S>(S::min(v, S::sub(S::splat(0.0), v)))));
                 for lane in 0..S::LANES {
-                    out[i + lane] = [buffer[0][lane], buffer[1][lane], buffer[2][lane]];
+                    out[i + lane] = buffer.map(|values| values[lane]);
                 }
             }, |_, _| unreachable!("a multiple of every width"));
         }
@@ -121,10 +173,14 @@ mod tests {
             .chain((0..1600).map(|i| i as f32 * 0.11 - 88.0))
             .collect();
         for isa in Isa::available() {
-            let mut out = vec![[0.0; 3]; x.len()];
+            let mut out = vec![[0.0; 5]; x.len()];
             apply(isa, &x, &mut out);
-            for (x, [e, g, d]) in x.iter().zip(&out) {
+            for (x, [e, g, d, t, l]) in x.iter().zip(&out) {
                 let x = f64::from(*x);
+                let exact = x.tanh();
+                assert!((f64::from(*t) - exact).abs() <= 5e-7 * exact.abs(), "{isa:?}: tanh({x}) = {t}, not {exact}");
+                let exact = (-x.abs()).exp().ln_1p();
+                assert!((f64::from(*l) - exact).abs() <= 7e-7 * exact + 2e-38, "{isa:?}: ln_1p: {l}, not {exact}");
                 let exact = x.exp();
                 // Below the smallest normal number results are flushed, which no softmax notices.
                 assert!((f64::from(*e) - exact).abs() <= 3e-7 * exact + 2e-38, "{isa:?}: exp({x}) = {e}, not {exact}");
@@ -153,13 +209,16 @@ mod tests {
         for isa in Isa::available() {
             let mut x = vec![0.0f32; 16];
             x[..6].copy_from_slice(&[f32::NEG_INFINITY, -1e30, -87.4, f32::INFINITY, f32::NAN, 0.0]);
-            let mut out = vec![[0.0; 3]; 16];
+            let mut out = vec![[0.0; 5]; 16];
             apply(isa, &x, &mut out);
             let e: Vec<f32> = out.iter().map(|row| row[0]).collect();
             assert_eq!(&e[..3], &[0.0, 0.0, 0.0], "{isa:?}");
             assert!(e[3] > 3.3e38, "{isa:?}: {}", e[3]);
             assert!(e[4].is_nan(), "{isa:?}: {}", e[4]);
             assert_eq!(e[5], 1.0, "{isa:?}");
+            let t: Vec<f32> = out.iter().map(|row| row[3]).collect();
+            assert!((t[0] + 1.0).abs() < 5e-7 && (t[3] - 1.0).abs() < 5e-7, "{isa:?}: {t:?}");
+            assert!(t[4].is_nan() && t[5] == 0.0, "{isa:?}: {t:?}");
         }
     }
 }

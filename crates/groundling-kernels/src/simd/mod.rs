@@ -11,7 +11,7 @@ mod portable;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
-pub(crate) use math::{exp, gelu, gelu_gradient};
+pub(crate) use math::{exp, gelu, gelu_gradient, ln_1p, tanh};
 pub(crate) use portable::Portable;
 
 /// Operations on one vector of [`LANES`](Simd::LANES) values.

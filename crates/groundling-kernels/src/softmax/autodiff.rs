@@ -23,6 +23,21 @@ impl<B: Backend + SoftmaxOps> Backward<B, 1> for Softmax {
     }
 }
 
+#[derive(Debug)]
+struct SoftmaxColumns;
+
+impl<B: Backend + SoftmaxOps> Backward<B, 1> for SoftmaxColumns {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(parent) = parent {
+            grads.register::<B>(parent.id, B::fused_softmax_columns_backward(ops.state, grad));
+        }
+    }
+}
+
 impl<B: Backend + SoftmaxOps, C: CheckpointStrategy> SoftmaxOps for Autodiff<B, C> {
     fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
         match Softmax.prepare::<C>([x.node()]).compute_bound().stateful() {
@@ -31,6 +46,16 @@ impl<B: Backend + SoftmaxOps, C: CheckpointStrategy> SoftmaxOps for Autodiff<B, 
                 prep.finish(output.clone(), output)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::fused_softmax(x.into_primitive())),
+        }
+    }
+
+    fn fused_softmax_columns(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        match SoftmaxColumns.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let output = B::fused_softmax_columns(x.into_primitive());
+                prep.finish(output.clone(), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::fused_softmax_columns(x.into_primitive())),
         }
     }
 }

@@ -37,6 +37,42 @@ impl SoftmaxOps for Flex {
         });
         flex::tensor(out, output.layout().shape().clone())
     }
+
+    fn fused_softmax_columns(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        if !flex::all_f32([&x]) {
+            return composed::columns::<Self>(x, composed::softmax::<Self>);
+        }
+        let x = flex::in_order(x);
+        let (input, [rows, width]) = (flex::slice(&x), matrix(&x));
+        let mut out = flex::unset(input.len());
+        flex::rows(&mut out, rows * width, |first, out| {
+            let input = &input[first * rows * width..][..out.len()];
+            columns_forward(Isa::detect(), input, rows, width, out);
+        });
+        flex::tensor(out, x.layout().shape().clone())
+    }
+
+    fn fused_softmax_columns_backward(output: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        if !flex::all_f32([&output, &grad]) {
+            let grad = composed::turned::<Self>(grad);
+            return composed::columns::<Self>(output, |output| composed::softmax_backward::<Self>(output, grad));
+        }
+        let (output, grad) = (flex::in_order(output), flex::in_order(grad));
+        let (values, grads, [rows, width]) = (flex::slice(&output), flex::slice(&grad), matrix(&output));
+        assert_eq!(values.len(), grads.len(), "the gradient has the shape of the output");
+        let mut out = flex::unset(values.len());
+        flex::rows(&mut out, rows * width, |first, out| {
+            let range = first * rows * width..first * rows * width + out.len();
+            columns_backward(Isa::detect(), &values[range.clone()], &grads[range], rows, width, out);
+        });
+        flex::tensor(out, output.layout().shape().clone())
+    }
+}
+
+/// Rows and columns of each matrix.
+fn matrix(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.layout().shape();
+    [shape[shape.num_dims() - 2], width(tensor)]
 }
 
 fn width(tensor: &FlexTensor) -> usize {
@@ -155,6 +191,91 @@ multiversion! {
             );
         }
     }
+}
+
+multiversion! {
+    /// `out = softmax` over the rows of matrices of `rows` x `width`, column by column.
+    fn columns_forward<S>(x: &[f32], rows: usize, width: usize, out: &mut [f32]) {
+        assert!(x.len() == out.len() && rows * width > 0 && x.len().is_multiple_of(rows * width));
+        for start in (0..x.len()).step_by(rows * width) {
+            let (x, to) = (x.as_ptr().add(start), out.as_mut_ptr().add(start));
+            blocks::<S>(
+                width,
+                |i| softmax_columns::<S>(x.add(i), to.add(i), rows, width, S::LANES),
+                |i, n| softmax_columns::<S>(x.add(i), to.add(i), rows, width, n),
+            );
+        }
+    }
+}
+
+multiversion! {
+    /// `out = y (grad - sum(y grad))`, sums over the rows of matrices of `rows` x `width`.
+    fn columns_backward<S>(y: &[f32], grad: &[f32], rows: usize, width: usize, out: &mut [f32]) {
+        assert!(y.len() == out.len() && grad.len() == out.len());
+        assert!(rows * width > 0 && y.len().is_multiple_of(rows * width));
+        for start in (0..y.len()).step_by(rows * width) {
+            let (y, g, to) = (y.as_ptr().add(start), grad.as_ptr().add(start), out.as_mut_ptr().add(start));
+            blocks::<S>(
+                width,
+                |i| columns_gradient::<S>(y.add(i), g.add(i), to.add(i), rows, width, S::LANES),
+                |i, n| columns_gradient::<S>(y.add(i), g.add(i), to.add(i), rows, width, n),
+            );
+        }
+    }
+}
+
+/// Of `count` columns beside each other, a vector at most.
+#[inline(always)]
+unsafe fn softmax_columns<S: Simd>(x: *const f32, to: *mut f32, rows: usize, width: usize, count: usize) {
+    unsafe {
+        let mut largest = load_some::<S>(x, count);
+        for row in 1..rows {
+            largest = S::max(largest, load_some::<S>(x.add(row * width), count));
+        }
+        let mut sum = S::splat(0.0);
+        for row in 0..rows {
+            let value = exp::<S>(S::sub(load_some::<S>(x.add(row * width), count), largest));
+            store_some::<S>(to.add(row * width), value, count);
+            sum = S::add(sum, value);
+        }
+        let factor = S::div(S::splat(1.0), sum);
+        for row in 0..rows {
+            let to = to.add(row * width);
+            store_some::<S>(to, S::mul(load_some::<S>(to, count), factor), count);
+        }
+    }
+}
+
+/// Of `count` columns beside each other, a vector at most.
+#[inline(always)]
+unsafe fn columns_gradient<S: Simd>(
+    y: *const f32,
+    grad: *const f32,
+    to: *mut f32,
+    rows: usize,
+    width: usize,
+    count: usize,
+) {
+    unsafe {
+        let mut along = S::splat(0.0);
+        for at in (0..rows).map(|row| row * width) {
+            along = S::fma(load_some::<S>(y.add(at), count), load_some::<S>(grad.add(at), count), along);
+        }
+        for at in (0..rows).map(|row| row * width) {
+            let rest = S::sub(load_some::<S>(grad.add(at), count), along);
+            store_some::<S>(to.add(at), S::mul(load_some::<S>(y.add(at), count), rest), count);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load_some<S: Simd>(from: *const f32, count: usize) -> S::V {
+    unsafe { if count == S::LANES { S::load(from) } else { S::load_part(from, count) } }
+}
+
+#[inline(always)]
+unsafe fn store_some<S: Simd>(to: *mut f32, value: S::V, count: usize) {
+    unsafe { if count == S::LANES { S::store(to, value) } else { S::store_part(to, value, count) } }
 }
 
 #[cfg(test)]

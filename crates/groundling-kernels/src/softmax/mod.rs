@@ -1,4 +1,4 @@
-//! Softmax over the last dimension.
+//! Softmax over the last dimension, and over the one before it.
 
 mod autodiff;
 #[cfg(feature = "flex")]
@@ -22,6 +22,17 @@ pub trait SoftmaxOps: Backend {
     fn fused_softmax_backward(output: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::softmax_backward::<Self>(output, grad)
     }
+
+    /// Over the last dimension but one, `[..., R, W]`, finite values.
+    fn fused_softmax_columns(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::columns::<Self>(x, composed::softmax::<Self>)
+    }
+
+    /// The gradient of `x` from the output and its gradient, all of one shape.
+    fn fused_softmax_columns_backward(output: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        let grad = composed::turned::<Self>(grad);
+        composed::columns::<Self>(output, |output| composed::softmax_backward::<Self>(output, grad))
+    }
 }
 
 #[cfg(feature = "cube")]
@@ -35,6 +46,19 @@ impl SoftmaxOps for burn::backend::Cube {}
 /// - `x` and the result `[..., W]`
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as SoftmaxOps>::fused_softmax(x.into_dispatch()))
+}
+
+/// `exp(x) / sum(exp(x))` over the last dimension but one, for finite values of any size: as [`softmax`] of the columns, without turning
+/// them.
+///
+/// # Shapes
+/// - `x` and the result `[..., R, W]`
+///
+/// # Panics
+/// If `D` is 1.
+pub fn softmax_columns<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    assert!(D > 1, "a row has no columns");
+    Tensor::from_dispatch(<Dispatch as SoftmaxOps>::fused_softmax_columns(x.into_dispatch()))
 }
 
 /// What the kernels compute, of ordinary operations.
@@ -62,5 +86,19 @@ mod composed {
         let last = output.shape().num_dims() - 1;
         let along = B::float_sum_dim(B::float_mul(output.clone(), grad.clone()), last);
         B::float_mul(output, B::float_sub(grad, along))
+    }
+
+    /// The last two dimensions exchanged.
+    pub(super) fn turned<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+        let last = x.shape().num_dims() - 1;
+        B::float_swap_dims(x, last - 1, last)
+    }
+
+    /// A function of rows, of the columns.
+    pub(super) fn columns<B: Backend>(
+        x: FloatTensor<B>,
+        of_rows: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
+    ) -> FloatTensor<B> {
+        turned::<B>(of_rows(turned::<B>(x)))
     }
 }

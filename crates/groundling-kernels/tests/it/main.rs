@@ -3,9 +3,11 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod conv;
 mod deform;
 mod linear;
+mod logistic;
 mod norm;
 mod parity;
 mod pool;

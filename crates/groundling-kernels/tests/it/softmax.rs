@@ -1,7 +1,7 @@
 //! Softmax against burn's own and the definition, value and gradient.
 
 use burn::tensor::{DType, Tensor, TensorData, activation};
-use groundling_kernels::softmax;
+use groundling_kernels::{softmax, softmax_columns};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -18,6 +18,23 @@ proptest! {
         let ours = softmax(x.clone());
         if rows == 0 {
             prop_assert_eq!(ours.dims(), [0, width]);
+            return Ok(());
+        }
+        let theirs = activation::softmax(x.clone(), 1);
+        assert_near("value", ours.clone().inner(), theirs.clone().inner(), 2e-6);
+        let ours = x.grad(&(ours * probe.clone()).sum().backward()).unwrap();
+        let theirs = x.grad(&(theirs * probe).sum().backward()).unwrap();
+        assert_near("gradient", ours, theirs, 2e-5);
+    }
+
+    #[test]
+    fn columns_equal_the_composed_ones(count in 0usize..4, rows in 1usize..40, width in 1usize..100, seed in any::<u64>()) {
+        let device = tracked();
+        let x = tensor(seed, [count, rows, width], 8.0, &device).require_grad();
+        let probe = tensor(seed ^ 1, [count, rows, width], 1.0, &device);
+        let ours = softmax_columns(x.clone());
+        if count == 0 {
+            prop_assert_eq!(ours.dims(), [0, rows, width]);
             return Ok(());
         }
         let theirs = activation::softmax(x.clone(), 1);
@@ -77,10 +94,15 @@ fn not_a_number_is_not_hidden() {
 #[test]
 fn a_view_and_another_shape_are_taken_as_well() {
     let x = tensor(7, [3, 5, 33], 3.0, &cpu());
-    let view = x.clone().swap_dims(0, 2);
+    let view_of = |x: &Tensor<3>| x.clone().swap_dims(0, 2);
+    let view = view_of(&x);
     let ordered = view.clone().mul_scalar(1.0);
     assert_near("view", softmax(view), softmax(ordered.clone()), 0.0);
     assert_near("rank 3", softmax(x.clone()), activation::softmax(x.clone(), 2), 2e-6);
-    let row = x.slice([0..1, 0..1]).reshape([33]);
+    let row = x.clone().slice([0..1, 0..1]).reshape([33]);
+    for columns in [view_of(&x), x.clone().cast(DType::F64).swap_dims(0, 2)] {
+        let theirs = activation::softmax(columns.clone(), 1).cast(DType::F32);
+        assert_near("columns", softmax_columns(columns).cast(DType::F32), theirs, 2e-6);
+    }
     assert_near("rank 1", softmax(row.clone()), activation::softmax(row, 0), 2e-6);
 }

@@ -78,6 +78,24 @@ impl Dmmi {
         values.chunks(height * width).map(|logits| MaskLogits { height, width, logits: logits.to_vec() }).collect()
     }
 
+    /// The map after the first stage of each pair, computed once for each canvas.
+    fn first_of(&self, batch: &Batch) -> Tensor<4> {
+        let [b, ..] = batch.canvases.dims();
+        assert_eq!(batch.same_canvas.len(), b, "each pair has a canvas");
+        let own: Vec<usize> = (0..b).filter(|&pair| batch.same_canvas[pair] == pair).collect();
+        if own.len() == b {
+            return self.network.first(batch.canvases.clone());
+        }
+        let chosen = |places: &[usize]| {
+            let places: Vec<i64> = places.iter().map(|&place| place as i64).collect();
+            let count = places.len();
+            Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &batch.canvases.device())
+        };
+        let first = self.network.first(batch.canvases.clone().select(0, chosen(&own)));
+        let place = |canvas: &usize| own.binary_search(canvas).expect("a canvas is that of its first pair");
+        first.select(0, chosen(&batch.same_canvas.iter().map(place).collect::<Vec<_>>()))
+    }
+
     pub(super) fn losses_of_batch(&self, batch: &Batch, truths: &[SampleTruth], criterion: &Criterion) -> Losses {
         let [b, _, height, width] = batch.canvases.dims();
         assert_eq!((batch.len(), truths.len()), (b, b), "one content and one truth for each canvas");
@@ -96,7 +114,7 @@ impl Dmmi {
             (self.embed(ids, valid.clone()), None)
         };
         let language = Language { tokens, valid: valid.clone() };
-        let first = self.network.first(batch.canvases.clone());
+        let first = self.first_of(batch);
         let output = self.network.forward(first, &language, erased, [height, width], &mut Observer::none());
         let targets = Targets::new(truths, [height, width], &device);
         let mut losses = self.network.losses(&output, valid, &targets, criterion);

@@ -9,7 +9,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, assert_shape};
-use groundling_kernels::gelu;
+use groundling_kernels::{gelu, softmax_columns};
 use groundling_nn::layers::{Convolution, Dense, PrepareInference};
 use groundling_nn::norms::instance_norm;
 
@@ -143,7 +143,7 @@ impl Mba {
     /// The map with as much of the residual as the gate lets through, `[B, C, H, W]`.
     pub fn gated(&self, x: Tensor<4>, residual: Tensor<4>, observer: &mut Observer<'_>) -> Tensor<4> {
         let inner = burn::tensor::activation::relu(self.gate_in.forward(residual.clone()));
-        let gate = self.gate_out.forward(inner).tanh();
+        let gate = groundling_kernels::tanh(self.gate_out.forward(inner));
         observer.see("gate", &gate);
         x + gate * residual
     }
@@ -161,7 +161,7 @@ impl Mba {
             let query = region.queries(x.clone()); // [B, C, N]
             let key = region.key.forward(language.tokens.clone()) * valid.clone(); // [B, L, C]
             let scores = key.matmul(query).mul_scalar(scale) + penalty.clone();
-            let map = softmax(scores, 1); // [B, L, N], over the tokens
+            let map = softmax_columns(scores); // [B, L, N], over the tokens
             observer.see(&format!("region{index}"), &map);
             let map = map * shares.clone().narrow(0, index, 1).reshape([1, 1, 1]);
             total = Some(match total {

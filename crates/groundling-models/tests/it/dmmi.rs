@@ -10,7 +10,7 @@ use groundling_models::contract::{Batch, SampleTruth, System, Trainable, TruthOb
 use groundling_models::dmmi::{
     Criterion, Decoder, Dmmi, DmmiConfig, Language, Mba, MbaConfig, Observer, Recovery, Seen,
 };
-use groundling_nn::checkpoint::initialise;
+use groundling_nn::checkpoint::{gradients, initialise};
 use groundling_nn::transformer::{NormOrder, TransformerConfig};
 use groundling_testkit::Array;
 
@@ -201,6 +201,7 @@ fn batch(device: &Device, erased: bool) -> Batch {
         contents: vec![whole; 2],
         lengths: vec![4, 4],
         erased: erased.then(|| ids.clone().slice_fill([0..2, 2..3], 0)),
+        same_canvas: Batch::all_canvases(2),
         ids,
     }
 }
@@ -210,6 +211,34 @@ fn model(device: &Device) -> Dmmi {
     let model = Dmmi::new(&DmmiConfig { dropout: 0.0, ..DmmiConfig::tiny() }, device).unwrap();
     initialise(&model);
     model
+}
+
+/// A picture that two phrases are about is read once, and learned from twice.
+#[test]
+fn a_shared_canvas_is_read_once() {
+    let device = Device::flex().autodiff();
+    let mut batch = batch(&device, true);
+    let _alone = support::alone();
+    let model = model(&device);
+    let canvas = batch.canvases.clone().narrow(0, 0, 1);
+    batch.canvases = Tensor::cat(vec![canvas.clone(), canvas], 0);
+    let truth = SampleTruth { bbox: Some(BoxCxcywh::new(0.5, 0.25, 0.5, 0.5)), ..SampleTruth::default() };
+    let truths = [truth, SampleTruth::default()];
+    let learn = |batch: &Batch| {
+        let total = model.losses(batch, &truths, &Criterion::default()).total;
+        let learned = gradients(&model, &total.clone().backward());
+        let first = learned.into_iter().filter(|(info, _)| info.name.starts_with("network.backbone.layers.0.blocks.0"));
+        (total.into_scalar::<f32>(), first.flat_map(|(_, values)| values).collect::<Vec<f32>>())
+    };
+    let (apart, from_both) = learn(&batch);
+    batch.same_canvas = vec![0, 0];
+    let (shared, from_one) = learn(&batch);
+    assert_eq!(shared, apart);
+    let largest = from_both.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    assert!(largest > 0.0 && from_both.len() == from_one.len());
+    for (both, one) in from_both.iter().zip(&from_one) {
+        assert!((both - one).abs() < 1e-4 * largest, "{one}, not {both}, the largest is {largest}");
+    }
 }
 
 #[test]

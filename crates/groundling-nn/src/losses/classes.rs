@@ -1,16 +1,14 @@
 //! Losses of class scores and masks.
 
 use burn::tensor::{Tensor, activation};
+use groundling_kernels::logistic_loss;
 
-/// `-(t ln p + (1 - t) ln(1 - p))` of each element, `p = sigmoid(logits)`, finite for logits of any size.
+/// `-(t ln p + (1 - t) ln(1 - p))` of each element, `p = sigmoid(logits)`, finite for logits of any size. No gradient goes to the targets.
 ///
 /// # Shapes
 /// - `logits`, `targets` and the result `[...]`; targets in `[0, 1]`
 pub fn binary_cross_entropy<const D: usize>(logits: Tensor<D>, targets: Tensor<D>) -> Tensor<D> {
-    let off = targets.clone().neg().add_scalar(1.0);
-    // Both logarithms, rather than one and the logit: `x - ln p` would lose a small loss to rounding.
-    let (on_log, off_log) = (activation::log_sigmoid(logits.clone()), activation::log_sigmoid(logits.neg()));
-    (targets * on_log + off * off_log).neg()
+    logistic_loss(logits, targets)
 }
 
 /// Settings of [`sigmoid_focal`].

@@ -133,6 +133,19 @@ fn phrases_are_padded_to_the_longest_of_the_batch() {
 }
 
 #[test]
+fn neighbours_with_one_canvas_are_known() {
+    let mut host = open(&[]).batch(5).unwrap();
+    for (sample, value) in host.iter_mut().zip([1.0, 1.0, 2.0, 2.0, 2.0, 1.0]) {
+        sample.pixels.fill(value);
+    }
+    let same = |host: &[_]| to_device(host, 32, &Device::flex()).0.same_canvas;
+    // The last is as the first, but not beside it.
+    assert_eq!(same(&host), [0, 0, 2, 2, 2, 5]);
+    host[3].pixels[7] += 1.0;
+    assert_eq!(same(&host), [0, 0, 2, 3, 4, 5]);
+}
+
+#[test]
 fn stages_choose_the_kinds_of_phrases() {
     let mut recipe = recipe(&["schedule.batch=12"]);
     let stage = "until = 0.5\nkinds = { attributes = 1 }";

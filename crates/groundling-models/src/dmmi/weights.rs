@@ -116,8 +116,10 @@ pub const ENCODER_KEYS: &[Rule] = &[
 ];
 
 /// What becomes of a detector's backbone.
-const FROM_DETECTOR: [Rule; 2] = [
+const FROM_DETECTOR: [Rule; 3] = [
     absent(r"^(text|network\.(fusion|decoder|align))\.", "a detector has no phrases"),
+    // The first block of every stage must be there: it tells a deeper encoder from another one.
+    absent(r"^network\.backbone\.layers\.[0-3]\.blocks\.[1-9]", "a block that the detector's encoder does not have"),
     rename(r"^backbone\.", "network.backbone."),
 ];
 

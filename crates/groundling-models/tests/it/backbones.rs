@@ -97,6 +97,34 @@ fn the_detector_in_the_repository_is_read() {
     assert!(report.is_complete() && report.renamed.is_empty(), "{report}");
 }
 
+/// DMMI's encoder may have more blocks than the detector's, which start from random numbers, but not other stages.
+#[test]
+fn a_detector_starts_a_deeper_encoder() {
+    let _alone = support::alone();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../weights/focus-detr-tiny");
+    let checkpoint = Checkpoint::open(format!("{folder}/model.safetensors"), &Limits::default()).unwrap();
+    let started = |deep: [usize; 4]| {
+        let mut backbone = DmmiConfig::tiny().backbone;
+        if let DmmiBackbone::Swin { embed_dim, depths, heads, .. } = &mut backbone {
+            (*embed_dim, *depths, *heads) = (24, deep, [2, 3, 6, 12]);
+        }
+        let config = DmmiConfig { backbone, ..DmmiConfig::tiny() };
+        let model = Dmmi::new(&config, &Device::flex()).unwrap();
+        let layouts = Dmmi::layouts(&config);
+        let rules = &layouts.iter().find(|layout| layout.name == "focus-detr").unwrap().rules;
+        plan(&model, &checkpoint, rules).map(|plan| plan.report().clone())
+    };
+    let fresh = |report: &groundling_nn::checkpoint::Report| {
+        report.kept.iter().filter(|(name, _)| name.starts_with("network.backbone.")).count()
+    };
+    let same = started([1, 2, 2, 1]).unwrap();
+    assert!(same.is_complete() && fresh(&same) == 0, "{same}");
+    let deeper = started([1, 2, 4, 1]).unwrap();
+    // Two blocks of 13 parameters.
+    assert!(deeper.is_complete() && deeper.loaded == same.loaded && fresh(&deeper) == 26, "{deeper}");
+    assert!(deeper.kept.iter().any(|(name, _)| name == "network.backbone.layers.2.blocks.3.mlp.fc2.weight"));
+}
+
 /// Four maps of the sizes that are promised, from all parameters.
 #[test]
 fn every_backbone_gives_four_maps_and_learns() {

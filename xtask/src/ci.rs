@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
 /// The kernels and the networks on them. Of the whole workspace, because that is how they were built a step before.
-const KERNELS: [&str; 15] = [
+const KERNELS: [&str; 17] = [
     "test",
     "--workspace",
     "--locked",
@@ -20,7 +20,9 @@ const KERNELS: [&str; 15] = [
     "attention::",
     "conv::",
     "deform::",
+    "batch_norm::",
     "linear::",
+    "logistic::",
     "norm::",
     "softmax::",
     "parity::resnet",

@@ -14,7 +14,7 @@
 //! | [`layer_norm`] | layer normalisation | input, gain, shift |
 //! | [`add_layer_norm`] | layer normalisation of a sum | both terms, gain, shift |
 //! | [`add_then_layer_norm`] | a sum and its layer normalisation | both terms, gain, shift |
-//! | [`batch_norm`] | batch normalisation by the statistics of the batch, ReLU | input, gain, shift |
+//! | [`batch_norm_relu`] | batch normalisation by the statistics of the batch, and ReLU | input, gain, shift |
 //! | [`softmax`] | softmax over the last dimension, zeros where everything is masked | input |
 //! | [`softmax_columns`] | softmax over the last dimension but one | input |
 //! | [`attention`] | softmax attention with additive biases | queries, keys, values, pair and key bias |
@@ -67,13 +67,14 @@ mod shared;
 #[cfg(feature = "flex")]
 mod simd;
 mod softmax;
+mod unary;
 
 pub use activation::{ActivationOps, gelu, tanh};
 pub use attention::{
     AttentionBias, AttentionGrads, AttentionOps, AttentionTerms, BiasGrads, MapKind, attention, attention_map,
     attention_with_map,
 };
-pub use batch_norm::{BatchNormOps, BatchNormed, batch_norm};
+pub use batch_norm::{BatchNormOps, BatchNormed, batch_norm_relu};
 pub use conv::{ConvEpilogue, ConvOps, ConvOptions, PackedConv, conv2d};
 pub use deform::{DeformOps, ms_deform_attn};
 pub use isa::Isa;

@@ -239,7 +239,7 @@ pub struct Batch {
 
 impl Batch {
     /// For pairs that each have a canvas of their own.
-    pub fn all_canvases(count: usize) -> Vec<usize> {
+    pub fn own_canvases(count: usize) -> Vec<usize> {
         (0..count).collect()
     }
 

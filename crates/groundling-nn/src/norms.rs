@@ -3,7 +3,7 @@
 use burn::module::{Module, Param, RunningState};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use groundling_kernels::{batch_norm, layer_norm};
+use groundling_kernels::{batch_norm_relu, layer_norm};
 
 use crate::frozen_batch_norm::{Affine, FrozenBatchNorm};
 use crate::layers::{AfterConv, Convolution};
@@ -85,7 +85,7 @@ impl BatchNorm2d {
     /// The positive part of what the statistics of the batch, which are followed, make of a map.
     fn relu_by_batch(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
-        let normed = batch_norm(x.reshape([b, c, h * w]), self.weight.val(), self.bias.val(), EPSILON, true);
+        let normed = batch_norm_relu(x.reshape([b, c, h * w]), self.weight.val(), self.bias.val(), EPSILON);
         let count = b * h * w;
         let unbiased = normed.variance.mul_scalar(count as f64 / count.saturating_sub(1).max(1) as f64);
         for (state, seen) in [(&self.running_mean, normed.mean), (&self.running_var, unbiased)] {

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Distribution, Tensor};
 use groundling_kernels::{
     Activation, AttentionBias, ConvEpilogue, ConvOptions, PackedConv, PackedLinear, add_layer_norm, attention,
-    batch_norm, conv2d, gelu, layer_norm, linear, logistic_loss, ms_deform_attn, softmax, softmax_columns, tanh,
+    batch_norm_relu, conv2d, gelu, layer_norm, linear, logistic_loss, ms_deform_attn, softmax, softmax_columns, tanh,
 };
 
 #[path = "models.rs"]
@@ -144,7 +144,7 @@ fn batch_norm_train(shape: [usize; 3]) -> Work {
     let x = random(shape, &device).require_grad();
     let (gain, shift) = (random([shape[1]], &device).require_grad(), random([shape[1]], &device).require_grad());
     Box::new(move || {
-        let out = batch_norm(x.clone(), gain.clone(), shift.clone(), 1e-5, true);
+        let out = batch_norm_relu(x.clone(), gain.clone(), shift.clone(), 1e-5);
         drop(out.values.backward());
     })
 }

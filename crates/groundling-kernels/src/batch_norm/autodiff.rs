@@ -11,16 +11,16 @@ use super::BatchNormOps;
 #[derive(Debug)]
 struct BatchNorm;
 
-/// `x`, its moments, `gamma` and `beta`; what is added to variances, and whether the positive part was taken.
-type Kept<B> = ([FloatTensor<B>; 4], f64, bool);
+/// `x`, its moments, `gamma` and `beta`, and what is added to variances.
+type Kept<B> = ([FloatTensor<B>; 4], f64);
 
 impl<B: Backend + BatchNormOps> Backward<B, 3> for BatchNorm {
     type State = Kept<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
-        let ([x, moments, gamma, beta], epsilon, relu) = ops.state;
-        let (to_x, to_gamma, to_beta) = B::fused_batch_norm_backward(x, moments, gamma, beta, grad, epsilon, relu);
+        let ([x, moments, gamma, beta], epsilon) = ops.state;
+        let (to_x, to_gamma, to_beta) = B::fused_batch_norm_relu_backward(x, moments, gamma, beta, grad, epsilon);
         for (parent, grad) in ops.parents.into_iter().zip([to_x, to_gamma, to_beta]) {
             if let Some(parent) = parent {
                 grads.register::<B>(parent.id, grad);
@@ -34,22 +34,21 @@ impl<B: Backend + BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff
         <Self as burn::backend::AutodiffBackend>::from_inner(B::channel_moments(x.into_primitive()))
     }
 
-    fn fused_batch_norm(
+    fn fused_batch_norm_relu(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         epsilon: f64,
-        relu: bool,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), gamma.node(), beta.node()];
         let [x, moments, gamma, beta] = [x, moments, gamma, beta].map(|tensor| tensor.into_primitive());
         match BatchNorm.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let kept = [x.clone(), moments.clone(), gamma.clone(), beta.clone()];
-                prep.finish((kept, epsilon, relu), B::fused_batch_norm(x, moments, gamma, beta, epsilon, relu))
+                prep.finish((kept, epsilon), B::fused_batch_norm_relu(x, moments, gamma, beta, epsilon))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::fused_batch_norm(x, moments, gamma, beta, epsilon, relu)),
+            OpsKind::UnTracked(prep) => prep.finish(B::fused_batch_norm_relu(x, moments, gamma, beta, epsilon)),
         }
     }
 }

@@ -33,16 +33,15 @@ impl BatchNormOps for Flex {
         flex::tensor(values, vec![2, map.channels])
     }
 
-    fn fused_batch_norm(
+    fn fused_batch_norm_relu(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         epsilon: f64,
-        relu: bool,
     ) -> FloatTensor<Self> {
         if !flex::all_f32([&x, &moments, &gamma, &beta]) {
-            return composed::batch_norm::<Self>(x, moments, gamma, beta, epsilon, relu);
+            return composed::batch_norm_relu::<Self>(x, moments, gamma, beta, epsilon);
         }
         let x = flex::in_order(x);
         let map = Map::new(&x);
@@ -51,23 +50,22 @@ impl BatchNormOps for Flex {
         flex::rows(&mut out, map.pixels, |first, out| {
             for (index, out) in out.chunks_mut(map.pixels).enumerate() {
                 let plane = first + index;
-                forward(Isa::detect(), map.plane(plane), norms[plane % map.channels], relu, out);
+                forward(Isa::detect(), map.plane(plane), norms[plane % map.channels], out);
             }
         });
         flex::tensor(out, x.layout().shape().clone())
     }
 
-    fn fused_batch_norm_backward(
+    fn fused_batch_norm_relu_backward(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         epsilon: f64,
-        relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         if !flex::all_f32([&x, &moments, &gamma, &beta, &grad]) || x.layout().shape().num_elements() == 0 {
-            return composed::batch_norm_backward::<Self>(x, [moments, gamma, beta], grad, epsilon, relu);
+            return composed::batch_norm_relu_backward::<Self>(x, [moments, gamma, beta], grad, epsilon);
         }
         let (x, grad) = (flex::in_order(x), flex::in_order(grad));
         let (map, grads) = (Map::new(&x), Map::new(&grad));
@@ -77,7 +75,7 @@ impl BatchNormOps for Flex {
         let totals = map.each_channel(|channel| {
             let planes = map.planes(channel).zip(grads.planes(channel));
             planes.fold([0.0; 2], |[flat, along], (plane, grad)| {
-                let sums = gradient_sums(Isa::detect(), plane, grad, norms[channel], relu);
+                let sums = gradient_sums(Isa::detect(), plane, grad, norms[channel]);
                 [flat + f64::from(sums[0]), along + f64::from(sums[1])]
             })
         });
@@ -88,7 +86,7 @@ impl BatchNormOps for Flex {
                 let plane = first + index;
                 let channel = plane % map.channels;
                 let means = totals[channel].map(|total| (total / count) as f32);
-                backward(Isa::detect(), map.plane(plane), grads.plane(plane), norms[channel], means, relu, out);
+                backward(Isa::detect(), map.plane(plane), grads.plane(plane), norms[channel], means, out);
             }
         });
         let of_channels = |which: usize| {
@@ -138,7 +136,7 @@ impl<'a> Map<'a> {
     }
 }
 
-/// What becomes of a channel: `(x - mean) scale gamma + beta`.
+/// What becomes of a channel: the positive part of `(x - mean) scale gamma + beta`.
 #[derive(Clone, Copy)]
 struct Channel {
     mean: f32,
@@ -196,17 +194,17 @@ unsafe fn normal_and_value<S: Simd>(x: S::V, channel: Channel) -> (S::V, S::V) {
 
 multiversion! {
     /// A plane.
-    fn forward<S>(x: &[f32], channel: Channel, relu: bool, out: &mut [f32]) {
+    fn forward<S>(x: &[f32], channel: Channel, out: &mut [f32]) {
         assert_eq!(x.len(), out.len());
         let (x, to) = (x.as_ptr(), out.as_mut_ptr());
         // The operand that may be NaN comes second: it is the one that survives.
-        let least = S::splat(if relu { 0.0 } else { f32::NEG_INFINITY });
+        let zero = S::splat(0.0);
         blocks::<S>(
             out.len(),
-            |i| S::store(to.add(i), S::max(least, normal_and_value::<S>(S::load(x.add(i)), channel).1)),
+            |i| S::store(to.add(i), S::max(zero, normal_and_value::<S>(S::load(x.add(i)), channel).1)),
             |i, n| {
                 let value = normal_and_value::<S>(S::load_part(x.add(i), n), channel).1;
-                S::store_part(to.add(i), S::max(least, value), n);
+                S::store_part(to.add(i), S::max(zero, value), n);
             },
         );
     }
@@ -214,19 +212,18 @@ multiversion! {
 
 /// The gradient behind the positive part, and the normalised values.
 #[inline(always)]
-unsafe fn gradient_and_normal<S: Simd>(x: S::V, grad: S::V, channel: Channel, least: S::V) -> (S::V, S::V) {
+unsafe fn gradient_and_normal<S: Simd>(x: S::V, grad: S::V, channel: Channel) -> (S::V, S::V) {
     unsafe {
         let (normal, value) = normal_and_value::<S>(x, channel);
-        (S::select_greater(value, least, grad, S::splat(0.0)), normal)
+        (S::select_greater(value, S::splat(0.0), grad, S::splat(0.0)), normal)
     }
 }
 
 multiversion! {
     /// The sums of the gradient, and of its product with the normalised values.
-    fn gradient_sums<S>(x: &[f32], grad: &[f32], channel: Channel, relu: bool) -> [f32; 2] {
+    fn gradient_sums<S>(x: &[f32], grad: &[f32], channel: Channel) -> [f32; 2] {
         assert_eq!(x.len(), grad.len());
         let (len, x, g) = (x.len(), x.as_ptr(), grad.as_ptr());
-        let least = S::splat(if relu { 0.0 } else { f32::NEG_INFINITY });
         let (mut flat, mut along) = (S::splat(0.0), S::splat(0.0));
         let mut i = 0;
         while i < len {
@@ -237,7 +234,7 @@ multiversion! {
             } else {
                 (S::load_part(x.add(i), n), S::load_part(g.add(i), n))
             };
-            let (grad, normal) = gradient_and_normal::<S>(x, g, channel, least);
+            let (grad, normal) = gradient_and_normal::<S>(x, g, channel);
             (flat, along) = (S::add(flat, grad), S::fma(grad, normal, along));
             i += n;
         }
@@ -247,21 +244,20 @@ multiversion! {
 
 multiversion! {
     /// The gradient of a plane; `means` are those of the gradient and of its product with the normalised values.
-    fn backward<S>(x: &[f32], grad: &[f32], channel: Channel, means: [f32; 2], relu: bool, out: &mut [f32]) {
+    fn backward<S>(x: &[f32], grad: &[f32], channel: Channel, means: [f32; 2], out: &mut [f32]) {
         assert!(x.len() == out.len() && grad.len() == out.len());
         let (x, g, to) = (x.as_ptr(), grad.as_ptr(), out.as_mut_ptr());
-        let least = S::splat(if relu { 0.0 } else { f32::NEG_INFINITY });
         let (flat, along) = (S::splat(-means[0]), S::splat(-means[1]));
         let factor = S::splat(channel.scale * channel.gamma);
         blocks::<S>(
             out.len(),
             |i| {
-                let (grad, normal) = gradient_and_normal::<S>(S::load(x.add(i)), S::load(g.add(i)), channel, least);
+                let (grad, normal) = gradient_and_normal::<S>(S::load(x.add(i)), S::load(g.add(i)), channel);
                 S::store(to.add(i), S::mul(S::fma(normal, along, S::add(grad, flat)), factor));
             },
             |i, n| {
                 let (x, g) = (S::load_part(x.add(i), n), S::load_part(g.add(i), n));
-                let (grad, normal) = gradient_and_normal::<S>(x, g, channel, least);
+                let (grad, normal) = gradient_and_normal::<S>(x, g, channel);
                 S::store_part(to.add(i), S::mul(S::fma(normal, along, S::add(grad, flat)), factor), n);
             },
         );

@@ -1,4 +1,4 @@
-//! Batch normalisation by the statistics of the batch, as training does it.
+//! Batch normalisation by the statistics of the batch, as training does it, and the positive part of it.
 
 mod autodiff;
 #[cfg(feature = "flex")]
@@ -8,7 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-/// Batch normalisation as an extension of burn's backends; see [`batch_norm`].
+/// Batch normalisation as an extension of burn's backends; see [`batch_norm_relu`].
 ///
 /// Backends without a kernel inherit the bodies given here. `x` is `[B, C, P]`, `moments` `[2, C]`, `gamma` and `beta` `[C]`.
 #[backend_extension(Flex: cfg(feature = "flex"), Cube: cfg(feature = "cube"), Autodiff)]
@@ -18,36 +18,34 @@ pub trait BatchNormOps: Backend {
         composed::moments::<Self>(x)
     }
 
-    /// `x` normalised by its own `moments`, and its positive part if `relu`.
-    fn fused_batch_norm(
+    /// The positive part of `x` normalised by its own `moments`.
+    fn fused_batch_norm_relu(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         epsilon: f64,
-        relu: bool,
     ) -> FloatTensor<Self> {
-        composed::batch_norm::<Self>(x, moments, gamma, beta, epsilon, relu)
+        composed::batch_norm_relu::<Self>(x, moments, gamma, beta, epsilon)
     }
 
     /// The gradients of `x`, `gamma` and `beta` from that of the output, `moments` being those of `x`.
-    fn fused_batch_norm_backward(
+    fn fused_batch_norm_relu_backward(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         epsilon: f64,
-        relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        composed::batch_norm_backward::<Self>(x, [moments, gamma, beta], grad, epsilon, relu)
+        composed::batch_norm_relu_backward::<Self>(x, [moments, gamma, beta], grad, epsilon)
     }
 }
 
 #[cfg(feature = "cube")]
 impl BatchNormOps for burn::backend::Cube {}
 
-/// What [`batch_norm`] makes.
+/// What [`batch_norm_relu`] makes.
 #[derive(Debug, Clone)]
 pub struct BatchNormed {
     /// `[B, C, P]`.
@@ -58,26 +56,25 @@ pub struct BatchNormed {
     pub variance: Tensor<1>,
 }
 
-/// Every channel to mean `beta` and deviation `gamma` over batch and pixels, by its mean and biased variance (Ioffe and Szegedy 2015,
-/// arXiv:1502.03167, Alg. 1), and the positive part of it if `relu`.
+/// The positive part of every channel brought to mean `beta` and deviation `gamma` over batch and pixels, by its mean and biased variance
+/// (Ioffe and Szegedy 2015, arXiv:1502.03167, Alg. 1).
 ///
 /// # Shapes
 /// - `x` `[B, C, P]`; `gamma`, `beta` `[C]`
 ///
 /// # Panics
 /// If a number of channels differs, which is a bug in the calling model.
-pub fn batch_norm(x: Tensor<3>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64, relu: bool) -> BatchNormed {
+pub fn batch_norm_relu(x: Tensor<3>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> BatchNormed {
     let [_, channels, _] = x.dims();
     assert_eq!((gamma.dims(), beta.dims()), ([channels], [channels]), "gamma and beta have one value for each channel");
     let x = x.into_dispatch();
     let moments = <Dispatch as BatchNormOps>::channel_moments(x.clone());
-    let values = <Dispatch as BatchNormOps>::fused_batch_norm(
+    let values = <Dispatch as BatchNormOps>::fused_batch_norm_relu(
         x,
         moments.clone(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         epsilon,
-        relu,
     );
     let moments: Tensor<2> = Tensor::from_dispatch(moments);
     let row = |index: usize| moments.clone().narrow(0, index, 1).squeeze_dim::<1>(0);
@@ -134,36 +131,29 @@ mod composed {
         [B::float_mul(B::float_sub(x, row(0)), scale.clone()), scale]
     }
 
-    pub(super) fn batch_norm<B: Backend>(
+    pub(super) fn batch_norm_relu<B: Backend>(
         x: FloatTensor<B>,
         moments: FloatTensor<B>,
         gamma: FloatTensor<B>,
         beta: FloatTensor<B>,
         epsilon: f64,
-        relu: bool,
     ) -> FloatTensor<B> {
         let [normal, _] = normal::<B>(x, moments, epsilon);
         let values = B::float_add(B::float_mul(normal, wide::<B>(gamma)), wide::<B>(beta));
-        if relu { B::relu(values) } else { values }
+        B::relu(values)
     }
 
-    pub(super) fn batch_norm_backward<B: Backend>(
+    pub(super) fn batch_norm_relu_backward<B: Backend>(
         x: FloatTensor<B>,
         [moments, gamma, beta]: [FloatTensor<B>; 3],
         grad: FloatTensor<B>,
         epsilon: f64,
-        relu: bool,
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
         let count = count::<B>(&x);
         let [normal, scale] = normal::<B>(x, moments, epsilon);
-        let grad = if relu {
-            let values = B::float_add(B::float_mul(normal.clone(), wide::<B>(gamma.clone())), wide::<B>(beta));
-            let bools = get_device_settings::<B>(&values.device()).bool_dtype;
-            let off = B::float_lower_equal_elem(values, 0.0.into(), bools);
-            B::float_mask_fill(grad, off, 0.0.into())
-        } else {
-            grad
-        };
+        let values = B::float_add(B::float_mul(normal.clone(), wide::<B>(gamma.clone())), wide::<B>(beta));
+        let bools = get_device_settings::<B>(&values.device()).bool_dtype;
+        let grad = B::float_mask_fill(grad, B::float_lower_equal_elem(values, 0.0.into(), bools), 0.0.into());
         let (along, sum) = (over_all::<B>(B::float_mul(grad.clone(), normal.clone())), over_all::<B>(grad.clone()));
         let mean = |total: &FloatTensor<B>| B::float_div_scalar(total.clone(), count.into());
         let centred = B::float_sub(B::float_sub(grad, mean(&sum)), B::float_mul(normal, mean(&along)));

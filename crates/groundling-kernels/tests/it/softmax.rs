@@ -7,41 +7,39 @@ use proptest::test_runner::RngSeed;
 
 use crate::support::{assert_near, cpu, tensor, tracked, values};
 
+/// Two functions of random numbers have one value and one gradient.
+fn same<const D: usize>(
+    shape: [usize; D],
+    seed: u64,
+    ours: fn(Tensor<D>) -> Tensor<D>,
+    theirs: fn(Tensor<D>) -> Tensor<D>,
+) {
+    let device = tracked();
+    let x = tensor(seed, shape, 8.0, &device).require_grad();
+    let probe = tensor(seed ^ 1, shape, 1.0, &device);
+    let ours = ours(x.clone());
+    if shape.contains(&0) {
+        assert_eq!(ours.dims(), shape);
+        return;
+    }
+    let theirs = theirs(x.clone());
+    assert_near("value", ours.clone().inner(), theirs.clone().inner(), 2e-6);
+    let ours = x.grad(&(ours * probe.clone()).sum().backward()).unwrap();
+    let theirs = x.grad(&(theirs * probe).sum().backward()).unwrap();
+    assert_near("gradient", ours, theirs, 2e-5);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, rng_seed: RngSeed::Fixed(2), ..ProptestConfig::default() })]
 
     #[test]
     fn value_and_gradient_equal_the_composed_ones(rows in 0usize..200, width in 1usize..300, seed in any::<u64>()) {
-        let device = tracked();
-        let x = tensor(seed, [rows, width], 8.0, &device).require_grad();
-        let probe = tensor(seed ^ 1, [rows, width], 1.0, &device);
-        let ours = softmax(x.clone());
-        if rows == 0 {
-            prop_assert_eq!(ours.dims(), [0, width]);
-            return Ok(());
-        }
-        let theirs = activation::softmax(x.clone(), 1);
-        assert_near("value", ours.clone().inner(), theirs.clone().inner(), 2e-6);
-        let ours = x.grad(&(ours * probe.clone()).sum().backward()).unwrap();
-        let theirs = x.grad(&(theirs * probe).sum().backward()).unwrap();
-        assert_near("gradient", ours, theirs, 2e-5);
+        same([rows, width], seed, softmax, |x| activation::softmax(x, 1));
     }
 
     #[test]
     fn columns_equal_the_composed_ones(count in 0usize..4, rows in 1usize..40, width in 1usize..100, seed in any::<u64>()) {
-        let device = tracked();
-        let x = tensor(seed, [count, rows, width], 8.0, &device).require_grad();
-        let probe = tensor(seed ^ 1, [count, rows, width], 1.0, &device);
-        let ours = softmax_columns(x.clone());
-        if count == 0 {
-            prop_assert_eq!(ours.dims(), [0, rows, width]);
-            return Ok(());
-        }
-        let theirs = activation::softmax(x.clone(), 1);
-        assert_near("value", ours.clone().inner(), theirs.clone().inner(), 2e-6);
-        let ours = x.grad(&(ours * probe.clone()).sum().backward()).unwrap();
-        let theirs = x.grad(&(theirs * probe).sum().backward()).unwrap();
-        assert_near("gradient", ours, theirs, 2e-5);
+        same([count, rows, width], seed, softmax_columns, |x| activation::softmax(x, 1));
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn training(config: ScanFormerConfig, batch: usize, length: usize) -> Work {
         ids: Tensor::<1, Int>::arange(0..(batch * length) as i64, &device).mul_scalar(37).reshape([batch, length]),
         lengths: vec![length; batch],
         erased: None,
-        same_canvas: Batch::all_canvases(batch),
+        same_canvas: Batch::own_canvases(batch),
     };
     let truth = SampleTruth { bbox: Some(BoxCxcywh::new(0.4, 0.3, 0.2, 0.25)), ..SampleTruth::default() };
     let truths = vec![truth; batch];

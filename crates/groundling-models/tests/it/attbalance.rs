@@ -248,7 +248,7 @@ fn batch(side: usize, device: &Device) -> Batch {
         ids: Tensor::from_data([[101, 2417, 4524, 102, 0], [101, 1996, 2187, 2304, 102]], device),
         lengths: vec![4, 5],
         erased: None,
-        same_canvas: Batch::all_canvases(2),
+        same_canvas: Batch::own_canvases(2),
     }
 }
 

@@ -328,7 +328,7 @@ fn places_are_in_tokens_only_if_asked() {
             ids: Tensor::from_data([[101, 2417, 102]], &device),
             lengths: vec![3],
             erased: None,
-            same_canvas: Batch::all_canvases(1),
+            same_canvas: Batch::own_canvases(1),
         };
         let mut look = Tokens(None);
         model.forward(&batch, &mut look);

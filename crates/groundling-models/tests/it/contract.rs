@@ -103,7 +103,7 @@ fn batch<M: System>(config: &M::Config, device: &Device, padding: usize) -> (Bat
             ids,
             lengths: phrases.iter().map(Vec::len).collect(),
             erased: None,
-            same_canvas: Batch::all_canvases(2),
+            same_canvas: Batch::own_canvases(2),
         },
         truths,
     )

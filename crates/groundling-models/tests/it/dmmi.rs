@@ -201,7 +201,7 @@ fn batch(device: &Device, erased: bool) -> Batch {
         contents: vec![whole; 2],
         lengths: vec![4, 4],
         erased: erased.then(|| ids.clone().slice_fill([0..2, 2..3], 0)),
-        same_canvas: Batch::all_canvases(2),
+        same_canvas: Batch::own_canvases(2),
         ids,
     }
 }

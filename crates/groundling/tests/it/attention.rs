@@ -63,7 +63,7 @@ where
         ),
         lengths: vec![ids.len()],
         erased: None,
-        same_canvas: Batch::all_canvases(1),
+        same_canvas: Batch::own_canvases(1),
     };
     let attended = model.attend(&batch, &(0..layers).collect::<Vec<_>>());
     let target = on_canvas(&placement, truth);

@@ -275,7 +275,7 @@ pub(super) fn batch(case: &Case, device: &Device) -> Batch {
         ids: support::ints(&case.input("ids"), device),
         lengths: tokens.data.chunks(length).map(|row| row.iter().sum::<f64>() as usize).collect(),
         erased: None,
-        same_canvas: Batch::all_canvases(tokens.shape[0]),
+        same_canvas: Batch::own_canvases(tokens.shape[0]),
     }
 }
 

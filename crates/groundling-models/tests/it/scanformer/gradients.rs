@@ -21,7 +21,7 @@ fn batch(device: &Device, seed: u64, padding: usize) -> Batch {
         ids: Tensor::<2, Int>::from_data(TensorData::new(ids, [2, length]), device),
         lengths: IDS.map(<[u32]>::len).to_vec(),
         erased: None,
-        same_canvas: Batch::all_canvases(2),
+        same_canvas: Batch::own_canvases(2),
     }
 }
 

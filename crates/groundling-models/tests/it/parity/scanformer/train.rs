@@ -43,7 +43,7 @@ fn train_step() {
             ids: support::ints(&case.input("ids"), &device),
             lengths: case.input("text_len").data.iter().map(|&length| length as usize).collect(),
             erased: None,
-            same_canvas: Batch::all_canvases(rects.shape[0]),
+            same_canvas: Batch::own_canvases(rects.shape[0]),
         };
         let mixing: Vec<Mixing> = (1..config.levels)
             .map(|level| {

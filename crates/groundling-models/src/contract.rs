@@ -40,6 +40,9 @@ pub trait Trainable: Module + PrepareInference {
     /// What it was made from.
     fn config(&self) -> &Self::Config;
 
+    /// Parameters that our own files may lack when a training starts from them: they start from random numbers.
+    const MAY_LACK: &'static [Rule] = &[];
+
     /// Key tables of foreign checkpoints by the name of their layout. Our own files need none.
     fn layouts(config: &Self::Config) -> Vec<Layout>;
 
@@ -413,6 +416,11 @@ pub struct MaskLogits {
 }
 
 impl MaskLogits {
+    /// Log-odds of the pixel that is likeliest to be a target.
+    pub fn highest(&self) -> f32 {
+        self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+
     /// First row and column, and those behind the last, of the pixels that are likelier target than background; `None` if there are none.
     pub fn bounds(&self) -> Option<[usize; 4]> {
         let inside = self.logits.iter().enumerate().filter(|(_, logit)| **logit > 0.0);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use groundling_nn::checkpoint::parameters;
+use groundling_nn::checkpoint::{CheckpointError, Rule, may_lack, parameters};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -107,6 +107,9 @@ pub enum StateError {
         /// Its shape in the model.
         expected: String,
     },
+    /// What a state may lack was said wrongly.
+    #[error(transparent)]
+    Rules(#[from] CheckpointError),
     /// The state belongs to another recipe.
     #[error("{path}: the state belongs to another recipe; different: {}", differences.join(", "))]
     OtherRecipe {
@@ -135,9 +138,22 @@ impl State {
     /// # Errors
     /// If a parameter is missing or has another shape.
     pub fn get_module<M: Module>(&self, section: &str, module: M) -> Result<M, StateError> {
-        let names: Vec<String> =
-            parameters(&module).into_iter().map(|info| format!("{section}/{}", info.name)).collect();
-        let mut fill = Fill { names: names.into_iter(), tensors: &self.tensors, failed: None };
+        self.get_module_but(section, module, &[])
+    }
+
+    /// As [`get_module`](Self::get_module), but parameters that a rule lets the state lack keep their numbers.
+    ///
+    /// # Errors
+    /// If another parameter is missing, or one has another shape.
+    pub fn get_module_but<M: Module>(&self, section: &str, module: M, may: &[Rule]) -> Result<M, StateError> {
+        let names: Vec<String> = parameters(&module).into_iter().map(|info| info.name).collect();
+        let place = |name: &String| format!("{section}/{name}");
+        let keeps = names
+            .iter()
+            .map(|name| Ok(!self.tensors.contains_key(&place(name)) && may_lack(may, name)?))
+            .collect::<Result<Vec<bool>, CheckpointError>>()?;
+        let places: Vec<(String, bool)> = names.iter().map(place).zip(keeps).collect();
+        let mut fill = Fill { places: places.into_iter(), tensors: &self.tensors, failed: None };
         let module = module.map(&mut fill);
         fill.failed.map_or(Ok(module), Err)
     }
@@ -303,15 +319,19 @@ impl ModuleVisitor for Collect<'_> {
 }
 
 struct Fill<'a> {
-    names: std::vec::IntoIter<String>,
+    /// Of each parameter, and whether it keeps its numbers.
+    places: std::vec::IntoIter<(String, bool)>,
     tensors: &'a BTreeMap<String, Stored>,
     failed: Option<StateError>,
 }
 
 impl Fill<'_> {
-    /// The next parameter's bytes; `None` once something failed.
+    /// The next parameter's bytes; `None` where it keeps its numbers, and once something failed.
     fn next(&mut self, kind: Kind, shape: &[usize]) -> Option<&[u8]> {
-        let name = self.names.next()?;
+        let (name, keeps) = self.places.next()?;
+        if keeps {
+            return None;
+        }
         let stored = self.tensors.get(&name);
         match stored {
             Some(stored) if stored.kind == kind && stored.shape == shape => Some(&stored.bytes),

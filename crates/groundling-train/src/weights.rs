@@ -57,7 +57,7 @@ pub fn load<S: Trainable>(
             let (found, expected) = (found.clone(), classes.to_vec());
             return Err(WeightsError::Classes { path: path.to_owned(), found, expected });
         }
-        return Ok(load_into(model, &bundle.checkpoint()?, &[])?);
+        return Ok(load_into(model, &bundle.checkpoint()?, S::MAY_LACK)?);
     }
     let checkpoint = Checkpoint::open(path, &Limits::default())?;
     let layouts = S::layouts(model.config());
@@ -68,7 +68,7 @@ pub fn load<S: Trainable>(
         })?),
         None => layouts.iter().find(|layout| checkpoint.tensors().keys().any(|key| key.starts_with(layout.marker))),
     };
-    let rules = chosen.map(|layout| layout.rules.as_slice()).unwrap_or_default();
+    let rules = chosen.map(|layout| layout.rules.as_slice()).unwrap_or(S::MAY_LACK);
     Ok(load_into(model, &checkpoint, rules)?)
 }
 

@@ -16,7 +16,7 @@ use crate::engine::{Engine, Erased, Reading};
 use crate::explain::{Explain, not_finite, pixels};
 use crate::input::{Picture, preprocessor};
 use crate::instances::instances;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, faint_cut};
 use crate::{Bundle, BundleLimits, DeviceChoice, GroundError, systems};
 
 /// A model that is ready to be asked.
@@ -405,7 +405,7 @@ impl Session {
             Some(_) if verdict.no_target => Vec::new(),
             Some(mask) => {
                 let likely = instances(mask, placement, 0.0);
-                if likely.is_empty() { instances(mask, placement, verdict.faint_cut()) } else { likely }
+                if likely.is_empty() { instances(mask, placement, faint_cut(mask.highest())) } else { likely }
             }
             None => answer.targets.iter().map(target).collect(),
         };

@@ -12,28 +12,26 @@ pub(crate) struct Verdict {
     pub(crate) score: Option<f64>,
     /// Whether it is "not here".
     pub(crate) no_target: bool,
-    /// Log-odds of the pixel that is likeliest to be a target, from the raw score.
-    peak: f64,
 }
 
 impl Verdict {
-    /// Without a calibration "not here" is said from a raw score of one half on, where masks become empty.
+    /// Without a calibration "not here" is said from a raw score of one half on.
     pub(crate) fn of(raw: Option<f32>, calibration: Option<&CalibrationRecord>) -> Self {
         let Some(raw) = raw.map(|raw| f64::from(raw).clamp(0.0, 1.0)) else {
-            return Self { score: None, no_target: false, peak: 0.0 };
+            return Self { score: None, no_target: false };
         };
         let (score, threshold) = match calibration {
             Some(calibration) => (calibration.scaling().apply(raw), calibration.threshold),
             None => (raw, 0.5),
         };
-        Self { score: Some(score), no_target: score >= threshold, peak: -log_odds(raw) }
+        Self { score: Some(score), no_target: score >= threshold }
     }
+}
 
-    /// Log-odds above which pixels are at least half as likely as the likeliest: the mask where something is there, though no pixel of it
-    /// is likelier target than background.
-    pub(crate) fn faint_cut(&self) -> f32 {
-        -log_odds(1.0 - 0.5 * probability(self.peak)) as f32
-    }
+/// Log-odds above which pixels are at least half as likely as the likeliest, of which these are the log-odds: the mask where something is
+/// there, though no pixel of it is likelier target than background.
+pub(crate) fn faint_cut(highest: f32) -> f32 {
+    -log_odds(1.0 - 0.5 * probability(f64::from(highest))) as f32
 }
 
 fn probability(log_odds: f64) -> f64 {
@@ -79,6 +77,6 @@ mod tests {
         // The other way round: no pixel is likelier target than background (p = 0.268941 at the best), and still something.
         let faint = Verdict::of(raw(1.0), Some(&calibration(1.0, 3.0, 0.6)));
         let p: f64 = 0.268_941 / 2.0;
-        assert!(!faint.no_target && (f64::from(faint.faint_cut()) - (p / (1.0 - p)).ln()).abs() < 1e-4, "{faint:?}");
+        assert!(!faint.no_target && (f64::from(faint_cut(-1.0)) - (p / (1.0 - p)).ln()).abs() < 1e-4, "{faint:?}");
     }
 }

@@ -37,6 +37,15 @@ pub struct DmmiConfig {
     /// Share of values that training sets to 0 in the decoder's transformer layers.
     #[serde(default)]
     pub dropout: f64,
+    /// DEVIATION: transformer layers in which the words ask the decoder's maps whether anything fits the phrase; 0 is the published model,
+    /// which says so by its likeliest pixel. Where it is hard to say which of several things is meant no pixel is likely, though it may be
+    /// easy to say that one of them is.
+    #[serde(default)]
+    pub absence_layers: usize,
+    /// DEVIATION: how many pixels to the right and down the picture is moved on the canvas to be read again, for each further reading of an
+    /// answer; log-odds are the means over all readings. None is the published model. Training reads pictures once.
+    #[serde(default)]
+    pub moves: Vec<[i64; 2]>,
 }
 
 /// The image encoder.
@@ -248,6 +257,8 @@ impl DmmiConfig {
             decoder_heads: 8,
             decoder_ffn: 2048,
             dropout: 0.1,
+            absence_layers: 0,
+            moves: Vec::new(),
         }
     }
 
@@ -293,6 +304,8 @@ impl DmmiConfig {
             decoder_heads: 3,
             decoder_ffn: 96,
             dropout: 0.1,
+            absence_layers: 0,
+            moves: Vec::new(),
         }
     }
 
@@ -343,6 +356,7 @@ impl DmmiConfig {
             ("text.positions", text.positions, 2, MOST),
             ("decoder_heads", self.decoder_heads, 1, MOST),
             ("decoder_ffn", self.decoder_ffn, 1, MOST),
+            ("absence_layers", self.absence_layers, 0, 1 << 10),
         ];
         let (depths, heads) = match &self.backbone {
             Backbone::Swin { in_channels, patch, embed_dim, depths, heads, window, .. } => {
@@ -388,6 +402,13 @@ impl DmmiConfig {
         }
         if text.positions < self.text_len {
             return bad("text.positions", &text.positions, &format!("at least text_len, {}", self.text_len));
+        }
+        let farthest = self.image_size as i64 / 4;
+        if let Some(found) = self.moves.iter().find(|by| by.iter().any(|by| by.abs() > farthest)) {
+            return bad("moves", &format!("{found:?}"), &format!("at most {farthest} pixels, a quarter of the canvas"));
+        }
+        if self.moves.len() > 64 {
+            return bad("moves", &self.moves.len(), "at most 64");
         }
         if self.regions.is_empty() || self.regions.iter().any(|side| side % 2 == 0) {
             return bad("regions", &format!("{:?}", self.regions), "one or more odd numbers");

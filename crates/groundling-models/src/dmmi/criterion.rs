@@ -7,6 +7,7 @@ use groundling_nn::layers::Convolution;
 use groundling_nn::losses::{binary_cross_entropy, masked_cosine, paired_contrast, two_class_cross_entropy};
 use serde::{Deserialize, Serialize};
 
+use super::absence::sum_of_odds;
 use super::network::{Network, Output};
 use super::norms::convolution;
 use crate::contract::{ConfigError, Losses, SampleTruth};
@@ -26,9 +27,10 @@ pub struct Criterion {
     pub temperature: f64,
     /// Auxiliary: of a binary cross-entropy of whether anything fits the phrase, read from the finest map as `ln(sum of e^odds) - ln p`, p
     /// being `presence_pixels`: about the odds of the likeliest pixels, which say "not here". The cross-entropy of the mask weighs pixels: of a
-    /// phrase that fits nothing it hardly sees the few that are taken for a target.
+    /// phrase that fits nothing it hardly sees the few that are taken for a target. A model with `absence_layers` says these odds itself.
     pub presence: f64,
-    /// How many pixels of the finest map, each as likely a target as not, make it as likely as not that anything fits.
+    /// How many pixels of the finest map, each as likely a target as not, make it as likely as not that anything fits; not read by a model
+    /// with `absence_layers`.
     pub presence_pixels: f64,
     /// Auxiliary: of binary cross-entropies that tell pixels of objects that the phrase's head noun fits ("the star" of "the star left of the
     /// ring"), and of those that its other nouns fit, from all others; labels are those of the smallest object at the pixel. Read from the
@@ -177,24 +179,14 @@ impl Network {
             add("contrast", criterion.contrast, loss);
         }
         if criterion.presence > 0.0 {
-            let logits = output.decoded.low_logits.clone();
-            let loss = presence(logits, targets.flags.clone(), criterion.presence_pixels);
-            add("presence", criterion.presence, loss);
+            let odds = output.present.clone().unwrap_or_else(|| {
+                sum_of_odds(output.decoded.low_logits.clone()).sub_scalar(criterion.presence_pixels.ln())
+            });
+            let flags = targets.flags.clone().reshape(odds.dims());
+            add("presence", criterion.presence, binary_cross_entropy(odds, flags).mean());
         }
         Losses { total, terms }
     }
-}
-
-/// Cross-entropy of whether anything fits with the odds of the likeliest pixels, `[1]`.
-///
-/// # Shapes
-/// - `logits` `[B, 2, H, W]`; `flags` `[B]`, 1 where something fits
-fn presence(logits: Tensor<4>, flags: Tensor<1>, pixels: f64) -> Tensor<1> {
-    let [b, _, h, w] = logits.dims();
-    let odds: Tensor<2> = (logits.clone().narrow(1, 1, 1) - logits.narrow(1, 0, 1)).reshape([b, h * w]);
-    let most = odds.clone().detach().max_dim(1);
-    let sum = (odds - most.clone()).exp().sum_dim(1).log() + most;
-    binary_cross_entropy(sum.sub_scalar(pixels.ln()), flags.reshape([b, 1])).mean()
 }
 
 /// Heads that only training reads; no part of the published weights.

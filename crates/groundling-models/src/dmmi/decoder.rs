@@ -19,6 +19,8 @@ pub struct Decoded {
     pub low_logits: Tensor<4>,
     /// After the first layer, and as the second reads it: `[B, D, H / 16, W / 16]` and `[B, D, H / 8, W / 8]`. For auxiliary losses.
     pub maps: [Tensor<4>; 2],
+    /// After the second layer, `[B, D, H / 8, W / 8]`.
+    pub attended: Tensor<4>,
     /// What only training reads; `None` where no phrase was to be recovered.
     pub learned: Option<Learned>,
 }
@@ -99,13 +101,14 @@ impl Decoder {
         });
         let y = attend(&self.attend3, y, language);
         observer.see("psi2", &y);
+        let attended = y.clone();
         let y = self.fuse2.forward(y, c1);
         observer.see("y2", &y);
         let learned = aside.map(|(recovered, pooled)| {
             let pooled = self.pool2.forward(Tensor::cat(vec![pooled, mean(&y)], 1));
             Learned { recovered, pooled }
         });
-        Decoded { low_logits: self.head.forward(y), maps, learned }
+        Decoded { low_logits: self.head.forward(y), maps, attended, learned }
     }
 
     /// Whether training, too, uses running statistics.
@@ -125,7 +128,7 @@ fn mean(x: &Tensor<4>) -> Tensor<2> {
 }
 
 /// A map as tokens, row by row.
-fn flat(x: Tensor<4>) -> Tensor<3> {
+pub(super) fn flat(x: Tensor<4>) -> Tensor<3> {
     let [b, c, h, w] = x.dims();
     x.reshape([b, c, h * w]).swap_dims(1, 2)
 }

@@ -10,8 +10,8 @@ impl DmmiConfig {
         let channels = self.backbone.channels();
         let fusion: u128 = (0..4).map(|stage| self.fusion_products(stage, sides[stage], channels[stage])).sum();
         let image = self.backbone.shared().macs([self.image_size; 2]);
-        let encoders = [self.text.bert().macs(self.text_len), image].map(u128::from).iter().sum::<u128>();
-        let products = encoders + fusion + self.decoder_products(sides);
+        let reading = u128::from(image) + fusion + self.decoder_products(sides) + self.absence_products(sides);
+        let products = u128::from(self.text.bert().macs(self.text_len)) + reading * (1 + self.moves.len() as u128);
         u64::try_from(2 * products).unwrap_or(u64::MAX)
     }
 
@@ -39,6 +39,14 @@ impl DmmiConfig {
         let fuse = |n: u128, inputs: u128| 9 * n * d * (inputs + d);
         let attend = |n: u128| 6 * n * d * d + 2 * l * d * d + 2 * n * n * d + 2 * n * l * d + 2 * n * d * f;
         fuse(n3, c4 + c3) + attend(n3) + fuse(n2, d + c2) + attend(n2) + fuse(n1, d + c1) + 2 * n1 * d
+    }
+
+    fn absence_products(&self, [_, n2, n3, _]: [usize; 4]) -> u128 {
+        let [l, d, f, layers] =
+            [self.text_len, self.text.width, self.decoder_ffn, self.absence_layers].map(|size| size as u128);
+        let memory = [n2, n3].map(|side| (side * side) as u128).iter().sum::<u128>();
+        let layer = 6 * l * d * d + 2 * memory * d * d + 2 * l * l * d + 2 * l * memory * d + 2 * l * d * f;
+        layers * layer + if layers > 0 { 2 * d } else { 0 }
     }
 }
 

@@ -19,10 +19,10 @@ pub struct Phrase {
     language: Language,
 }
 
-/// A picture that was read: the map after the first stage of the encoder, which no phrase has touched yet.
+/// A picture that was read: the maps after the first stage of the encoder, which no phrase has touched yet, of the picture as it is and moved.
 #[derive(Debug, Clone)]
 pub struct View {
-    first: Tensor<4>,
+    firsts: Vec<Tensor<4>>,
     size: [usize; 2],
 }
 
@@ -43,7 +43,13 @@ impl Dmmi {
 
     pub(super) fn view(&self, canvas: Tensor<4>) -> View {
         let [_, _, height, width] = canvas.dims();
-        View { first: self.network.first(canvas), size: [height, width] }
+        let first = |by: &[i64; 2]| self.network.first(moved(canvas.clone(), *by));
+        View { firsts: self.readings().iter().map(first).collect(), size: [height, width] }
+    }
+
+    /// By how much the picture is moved for each reading, the first of which does not move it.
+    fn readings(&self) -> Vec<[i64; 2]> {
+        [&[[0, 0]], self.config.moves.as_slice()].concat()
     }
 
     pub(super) fn ground_pairs(
@@ -56,26 +62,41 @@ impl Dmmi {
         let at_a_time = (PIXELS_AT_A_TIME / self.config.image_size.pow(2)).max(1);
         let mut grounded = Vec::with_capacity(pairs.len());
         for some in pairs.chunks(at_a_time) {
-            for mask in self.masks(some) {
-                grounded.push(answer(mask, flops));
+            for (mask, present) in self.masks(some) {
+                grounded.push(answer(mask, present, flops));
             }
         }
         Ok(grounded)
     }
 
-    /// Log-odds of the pairs' masks. Pictures that are read by one model have one size.
-    fn masks(&self, pairs: &[(&Phrase, &View)]) -> Vec<MaskLogits> {
+    /// Log-odds of the pairs' masks, and of whether anything fits where the model says so, all of them means over the readings. Pictures that
+    /// are read by one model have one size.
+    fn masks(&self, pairs: &[(&Phrase, &View)]) -> Vec<(MaskLogits, Option<f32>)> {
         let Some((_, View { size, .. })) = pairs.first() else { return Vec::new() };
         let [height, width] = *size;
         let cat3 = |of: fn(&Phrase) -> Tensor<3>| Tensor::cat(pairs.iter().map(|(phrase, _)| of(phrase)).collect(), 0);
         let valid = Tensor::cat(pairs.iter().map(|(phrase, _)| phrase.language.valid.clone()).collect(), 0);
         let language = Language { tokens: cat3(|phrase| phrase.language.tokens.clone()), valid };
-        let first = Tensor::cat(pairs.iter().map(|(_, view)| view.first.clone()).collect(), 0);
-        let low = self.network.low_logits(first, &language);
-        // Resizing is linear: the difference of two resized maps is the resized difference.
-        let odds = bilinear(low.clone().narrow(1, 1, 1) - low.narrow(1, 0, 1), [height, width], Meet::CornerPixels);
-        let values: Vec<f32> = odds.into_data().iter::<f32>().collect();
-        values.chunks(height * width).map(|logits| MaskLogits { height, width, logits: logits.to_vec() }).collect()
+        let readings = self.readings();
+        let read = |(index, &[right, down]): (usize, &[i64; 2])| {
+            let first = Tensor::cat(pairs.iter().map(|(_, view)| view.firsts[index].clone()).collect(), 0);
+            let (low, present) = self.network.low_logits(first, &language);
+            // Resizing is linear: the difference of two resized maps is the resized difference.
+            let odds = low.clone().narrow(1, 1, 1) - low.narrow(1, 0, 1);
+            (moved(bilinear(odds, [height, width], Meet::CornerPixels), [-right, -down]), present)
+        };
+        let sum = |(odds, present): (Tensor<4>, Option<Tensor<2>>), (more, again): (Tensor<4>, Option<Tensor<2>>)| {
+            (odds + more, present.zip(again).map(|(present, again)| present + again))
+        };
+        let (odds, present) = readings.iter().enumerate().map(read).reduce(sum).expect("there is a reading");
+        let share = 1.0 / readings.len() as f32;
+        let values: Vec<f32> = odds.mul_scalar(share).into_data().iter::<f32>().collect();
+        let masks = values.chunks(height * width).map(|logits| MaskLogits { height, width, logits: logits.to_vec() });
+        let present = match present {
+            Some(odds) => odds.mul_scalar(share).into_data().iter::<f32>().map(Some).collect(),
+            None => vec![None; pairs.len()],
+        };
+        masks.zip(present).collect()
     }
 
     /// The map after the first stage of each pair, computed once for each canvas.
@@ -127,6 +148,23 @@ impl Dmmi {
     }
 }
 
+/// Maps moved by so many pixels to the right and down; what comes in is as the pixel at the edge.
+///
+/// # Shapes
+/// - `maps` `[B, C, H, W]`, returned with the same shape
+fn moved(maps: Tensor<4>, by: [i64; 2]) -> Tensor<4> {
+    let along = |maps: Tensor<4>, dim: usize, by: i64| {
+        if by == 0 {
+            return maps;
+        }
+        let side = maps.dims()[dim];
+        let from: Vec<i64> = (0..side as i64).map(|place| (place - by).clamp(0, side as i64 - 1)).collect();
+        let from = Tensor::<1, Int>::from_data(TensorData::new(from, [side]), &maps.device());
+        maps.select(dim, from)
+    };
+    along(along(maps, 3, by[0]), 2, by[1])
+}
+
 /// `[B, length]`, ones for the real tokens.
 fn valid(lengths: &[usize], length: usize, device: &burn::tensor::Device) -> Tensor<2> {
     let row = |&real: &usize| (0..length).map(move |index| f32::from(u8::from(index < real)));
@@ -148,9 +186,8 @@ fn filled_up(ids: Tensor<2, Int>, length: usize) -> Tensor<2, Int> {
 }
 
 /// The box around everything that is likelier target than not, if there is such a pixel.
-fn answer(mask: MaskLogits, flops: u64) -> Grounded {
-    let highest = mask.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let no_target = 1.0 / (1.0 + highest.exp());
+fn answer(mask: MaskLogits, present: Option<f32>, flops: u64) -> Grounded {
+    let no_target = 1.0 / (1.0 + present.unwrap_or_else(|| mask.highest()).exp());
     let (height, width) = (mask.height as f64, mask.width as f64);
     let bounds = mask.bounds();
     let target = bounds.map(|[top, left, bottom, right]| {
@@ -177,9 +214,11 @@ mod tests {
     #[test]
     fn nothing_is_found_where_no_pixel_is_likely() {
         let mask = |logits: [f32; 6]| MaskLogits { height: 2, width: 3, logits: logits.to_vec() };
-        let none = answer(mask([-2.0, -1.0, 0.0, -3.0, -1.5, -9.0]), 7);
+        let none = answer(mask([-2.0, -1.0, 0.0, -3.0, -1.5, -9.0]), None, 7);
         assert!(none.targets.is_empty() && none.no_target == Some(0.5), "a tie is background");
-        let some = answer(mask([-2.0, 3.0, -1.0, -3.0, 1.0, -9.0]), 7);
+        let said = answer(mask([-2.0, 3.0, -1.0, -3.0, 1.0, -9.0]), Some(-1.0), 7);
+        assert!((said.no_target.unwrap() - 0.731_058_6).abs() < 1e-6, "what is said outweighs the likeliest pixel");
+        let some = answer(mask([-2.0, 3.0, -1.0, -3.0, 1.0, -9.0]), None, 7);
         let [target] = &some.targets[..] else { panic!("one box") };
         assert_eq!(target.bbox.to_array(), [0.5, 0.5, 1.0 / 3.0, 1.0]);
         let score = 1.0 / (1.0 + (-3.0f32).exp());

@@ -12,14 +12,15 @@
 //! |---|---|
 //! | `config` | sizes |
 //! | `mba`, `decoder`, `network` | fusion, decoders, and the network that they are part of |
+//! | `absence` | whether anything fits, asked of the words |
 //! | `norms` | layers that start as the reference's |
 //! | `criterion` | what training minimises |
 //! | `infer`, `flops` | inference and its count of operations |
 //! | `observe` | looking inside |
 //! | `weights` | key tables of the published checkpoints |
 //!
-//! There is no output for "nothing": it is an empty mask. Its score is the probability of background at the pixel that is likeliest to
-//! be a target, so that one half is where the mask becomes empty.
+//! The published model has no output for "nothing": it is an empty mask. Its score is the probability of background at the pixel that is
+//! likeliest to be a target, so that one half is where the mask becomes empty. DEVIATION: a configuration may have layers that say it.
 //!
 //! PARITY: tokens that are padding keep their embeddings and are seen by the decoders; phrases are always filled up to the same length.
 //! PARITY: an erased word becomes the piece `[PAD]`, not `[MASK]`, and stays unmasked.
@@ -28,6 +29,7 @@
 //! draws Swin's from a truncated normal.
 //! DEVIATION: maps need not be square (the reference's windows take the root of the number of pixels for the side); inputs are.
 
+mod absence;
 mod config;
 mod criterion;
 mod decoder;
@@ -43,6 +45,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use groundling_core::ContentRect;
 use groundling_nn::bert::{Bert, BertInput};
+use groundling_nn::checkpoint::Rule;
 use groundling_nn::layers::PrepareInference;
 
 pub use config::{Backbone, DmmiConfig, TextConfig};
@@ -113,6 +116,7 @@ impl Dmmi {
 
 impl Trainable for Dmmi {
     const NAME: &'static str = "dmmi";
+    const MAY_LACK: &'static [Rule] = &[weights::ABSENCE];
     type Config = DmmiConfig;
     type Criterion = Criterion;
 

@@ -6,6 +6,7 @@ use groundling_nn::layers::{Dense, PrepareInference};
 use groundling_nn::resize::{Meet, bilinear};
 use groundling_nn::swin::TokenMap;
 
+use super::absence::Absence;
 use super::config::DmmiConfig;
 use super::decoder::{Decoded, Decoder};
 use super::mba::{Language, Mba, MbaConfig};
@@ -22,6 +23,8 @@ pub struct Network {
     decoder: Decoder,
     /// What tokens are before they are compared with the map.
     align: Dense,
+    /// Whether anything fits, where the configuration asks for more than the masks.
+    absence: Option<Absence>,
 }
 
 /// What encoder and fusion make.
@@ -42,6 +45,8 @@ pub struct Output {
     pub language: Tensor<3>,
     /// Logits at the size of the finest map, and what the auxiliary losses read.
     pub decoded: Decoded,
+    /// Log-odds of whether anything fits the phrase, `[B, 1]`; `None` where the model has no part that says so.
+    pub present: Option<Tensor<2>>,
 }
 
 impl Network {
@@ -63,7 +68,8 @@ impl Network {
         };
         let fusion = (0..4).map(fusion).collect();
         let decoder = Decoder::new(channels, &config.transformer(), device);
-        Ok(Self { backbone, fusion, decoder, align: dense(config.text.width, config.text.width, device) })
+        let align = dense(config.text.width, config.text.width, device);
+        Ok(Self { backbone, fusion, decoder, align, absence: Absence::new(config, device) })
     }
 
     /// The first stage alone, which reads no phrase: `[B, C, H / 4, W / 4]`.
@@ -121,19 +127,29 @@ impl Network {
         size: [usize; 2],
         observer: &mut Observer<'_>,
     ) -> Output {
+        let valid = language.valid.clone();
         let Encoded { features, language } = self.encode(first, language, observer);
         let decoded = self.decoder.forward(features, language.clone(), erased, observer);
-        Output { logits: bilinear(decoded.low_logits.clone(), size, Meet::CornerPixels), language, decoded }
+        let present = self.present(&decoded, language.clone(), valid);
+        Output { logits: bilinear(decoded.low_logits.clone(), size, Meet::CornerPixels), language, decoded, present }
     }
 
-    /// Of background and target at the size of the finest map, without anything that only training reads: `[B, 2, H / 4, W / 4]`.
+    fn present(&self, decoded: &Decoded, language: Tensor<3>, valid: Tensor<2>) -> Option<Tensor<2>> {
+        self.absence.as_ref().map(|absence| absence.forward(decoded, language, valid))
+    }
+
+    /// Without anything that only training reads: logits of background and target at the size of the finest map, `[B, 2, H / 4, W / 4]`, and
+    /// the log-odds of whether anything fits.
     ///
     /// # Panics
     /// If shapes disagree.
-    pub(super) fn low_logits(&self, first: Tensor<4>, language: &Language) -> Tensor<4> {
+    pub(super) fn low_logits(&self, first: Tensor<4>, language: &Language) -> (Tensor<4>, Option<Tensor<2>>) {
         let nobody = &mut Observer::none();
+        let valid = language.valid.clone();
         let Encoded { features, language } = self.encode(first, language, nobody);
-        self.decoder.forward(features, language, None, nobody).low_logits
+        let decoded = self.decoder.forward(features, language.clone(), None, nobody);
+        let present = self.present(&decoded, language, valid);
+        (decoded.low_logits, present)
     }
 
     /// Where the weights are.
@@ -197,5 +213,6 @@ impl PrepareInference for Network {
         self.backbone.prepare_inference();
         self.fusion.prepare_inference();
         self.decoder.prepare_inference();
+        self.absence.prepare_inference();
     }
 }

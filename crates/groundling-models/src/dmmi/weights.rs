@@ -95,6 +95,10 @@ pub const NETWORK_KEYS: &[Rule] = &[
     adapt(r"^align\.weight$", &RESHAPE),
 ];
 
+/// What a model has that the published one has not.
+pub(super) const ABSENCE: Rule =
+    absent(r"^network\.absence\.", "no published model has it: starts from random numbers");
+
 /// Of a whole checkpoint.
 pub const OFFICIAL_KEYS: &[Rule] = &[
     ignore(r"^(optimizer|lr_scheduler|args|epoch)(\.|$)", "the state of a training run"),
@@ -102,6 +106,7 @@ pub const OFFICIAL_KEYS: &[Rule] = &[
     within("network.", NETWORK_KEYS),
     rename(r"^bert_model\.", "text."),
     within("text.", bert::KEYS_WITHOUT_POOLER),
+    ABSENCE,
 ];
 
 /// Of an image encoder and a BERT in one file, under `image` and `bert`: what training starts from.
@@ -112,12 +117,12 @@ pub const ENCODER_KEYS: &[Rule] = &[
     within("network.backbone.", CLASSIFIER_TO_DENSE_KEYS),
     rename(r"^bert\.", "text."),
     within("text.", bert::KEYS_WITHOUT_POOLER),
-    absent(r"^network\.(fusion|decoder|align)\.", "no encoder has it: starts from random numbers"),
+    absent(r"^network\.(fusion|decoder|align|absence)\.", "no encoder has it: starts from random numbers"),
 ];
 
 /// What becomes of a detector's backbone.
 const FROM_DETECTOR: [Rule; 3] = [
-    absent(r"^(text|network\.(fusion|decoder|align))\.", "a detector has no phrases"),
+    absent(r"^(text|network\.(fusion|decoder|align|absence))\.", "a detector has no phrases"),
     // The first block of every stage must be there: it tells a deeper encoder from another one.
     absent(r"^network\.backbone\.layers\.[0-3]\.blocks\.[1-9]", "a block that the detector's encoder does not have"),
     rename(r"^backbone\.", "network.backbone."),

@@ -108,7 +108,7 @@ fn a_detector_starts_a_deeper_encoder() {
         if let DmmiBackbone::Swin { embed_dim, depths, heads, .. } = &mut backbone {
             (*embed_dim, *depths, *heads) = (24, deep, [2, 3, 6, 12]);
         }
-        let config = DmmiConfig { backbone, ..DmmiConfig::tiny() };
+        let config = DmmiConfig { backbone, absence_layers: 1, ..DmmiConfig::tiny() };
         let model = Dmmi::new(&config, &Device::flex()).unwrap();
         let layouts = Dmmi::layouts(&config);
         let rules = &layouts.iter().find(|layout| layout.name == "focus-detr").unwrap().rules;

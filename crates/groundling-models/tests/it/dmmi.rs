@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use groundling_core::{BinaryMask, BoxCxcywh, ContentRect, ImageSize};
 use groundling_kernels::Activation;
-use groundling_models::contract::{Batch, SampleTruth, System, Trainable, TruthObject};
+use groundling_models::contract::{Batch, GroundOptions, SampleTruth, System, Trainable, TruthObject};
 use groundling_models::dmmi::{
     Criterion, Decoder, Dmmi, DmmiConfig, Language, Mba, MbaConfig, Observer, Recovery, Seen,
 };
@@ -354,6 +354,99 @@ fn presence_is_low_where_some_pixels_are_likely_and_something_fits() {
         let [without, with] = [false, true].map(|some| value(some, pixels));
         assert!((without - with - difference).abs() < 1e-4, "{pixels}: {without} {with} {odds:?}");
     }
+}
+
+/// Words that ask whether anything fits: what they say is what presence teaches, on top of what the pixels say.
+#[test]
+fn words_may_say_whether_anything_fits() {
+    let device = Device::flex().autodiff();
+    let batch = batch(&device, true);
+    let _alone = support::alone();
+    let config = DmmiConfig { dropout: 0.0, absence_layers: 2, ..DmmiConfig::tiny() };
+    device.seed(6);
+    let model = Dmmi::new(&config, &device).unwrap();
+    initialise(&model);
+    // As inference does, training follows the running statistics.
+    let criterion =
+        Criterion { presence: 1.0, recovery: 0.0, contrast: 0.0, fixed_norms: true, ..Criterion::default() };
+    let model = model.for_training(&criterion).unwrap();
+    let bbox = |some: bool| some.then(|| BoxCxcywh::new(0.5, 0.5, 0.5, 0.5));
+    let truths = |some: [bool; 2]| some.map(|some| SampleTruth { bbox: bbox(some), ..SampleTruth::default() });
+    let presence = |some: [bool; 2]| {
+        let losses = model.losses(&batch, &truths(some), &criterion);
+        losses.terms.into_iter().find(|(name, _)| name == "presence").unwrap().1.into_scalar::<f32>()
+    };
+    // Cross-entropies of the same odds o for both answers differ by o, and an answer's score is that of -o.
+    let inference = model.valid();
+    let canvas =
+        |pair: usize| Tensor::<4>::from_data(batch.canvases.clone().narrow(0, pair, 1).into_data(), &Device::flex());
+    let ids = [[101, 2417, 4524, 102], [101, 2304, 2604, 102]];
+    let whole = batch.contents[0];
+    for pair in [0, 1] {
+        let view = inference.read_canvas(canvas(pair), whole);
+        let answer = inference.ground(&inference.read_phrase(&ids[pair]), &view, &GroundOptions::default()).unwrap();
+        let score = f64::from(answer.no_target.unwrap());
+        let mut with = [false; 2];
+        let without = presence(with);
+        with[pair] = true;
+        let odds = 2.0 * f64::from(without - presence(with));
+        assert!((score - 1.0 / (1.0 + odds.exp())).abs() < 1e-4, "{score}, odds {odds}");
+        let pixels = answer.mask.unwrap().highest();
+        assert!((odds - f64::from(pixels)).abs() > 1e-3, "the words say more than the likeliest pixel");
+    }
+    let gradients = gradients(&model, &model.losses(&batch, &truths([true, false]), &criterion).total.backward());
+    let head = gradients
+        .iter()
+        .filter(|(info, values)| info.name.starts_with("network.absence.") && values.iter().any(|value| *value != 0.0));
+    // Two layers of 26 numbers, and two of the sum.
+    assert!(head.count() > 40, "all of it learns");
+    let text = serde_json::to_string(&DmmiConfig::tiny()).unwrap();
+    let before = text.replace(",\"absence_layers\":0,\"moves\":[]", "");
+    assert!(before != text && serde_json::from_str::<DmmiConfig>(&before).unwrap() == DmmiConfig::tiny());
+    assert!(config.flops() > DmmiConfig::tiny().flops());
+    assert!(DmmiConfig { absence_layers: 5000, ..DmmiConfig::tiny() }.check().is_err());
+}
+
+/// Each further reading is of the moved picture, its map is moved back, and answers are means.
+#[test]
+fn readings_of_moved_pictures_are_averaged() {
+    let device = Device::flex();
+    let canvas = random([1, 3, 64, 64], 9);
+    let _alone = support::alone();
+    let config = DmmiConfig { dropout: 0.0, absence_layers: 1, ..DmmiConfig::tiny() };
+    device.seed(6);
+    let once = Dmmi::new(&config, &device).unwrap();
+    initialise(&once);
+    let answer = |moves: &[[i64; 2]], canvas: &Tensor<4>| {
+        let config = DmmiConfig { moves: moves.to_vec(), ..config.clone() };
+        let model = Dmmi::new(&config, &device).unwrap().load_record(once.clone().into_record());
+        let whole = ContentRect { top: 0, left: 0, height: 64, width: 64 };
+        let view = model.read_canvas(canvas.clone(), whole);
+        let answer = model.ground(&model.read_phrase(&[101, 2417, 4524, 102]), &view, &GroundOptions::default());
+        let answer = answer.unwrap();
+        let score = f64::from(answer.no_target.unwrap());
+        ((1.0 / score - 1.0).ln(), answer.mask.unwrap().logits, answer.flops)
+    };
+    let (odds, mask, flops) = answer(&[], &canvas);
+    let (again, same, twice) = answer(&[[0, 0]], &canvas);
+    assert!((odds - again).abs() < 1e-5 && mask == same && (flops + 1..2 * flops).contains(&twice));
+    // Three to the right, two up: column c reads column c - 3, row r reads row r + 2.
+    let at = |from: &dyn Fn(i64) -> i64| {
+        let places: Vec<i64> = (0..64).map(|place| from(place).clamp(0, 63)).collect();
+        Tensor::<1, Int>::from_data(burn::tensor::TensorData::new(places, [64]), &device)
+    };
+    let there = canvas.clone().select(3, at(&|column| column - 3)).select(2, at(&|row| row + 2));
+    let (moved_odds, moved_mask, _) = answer(&[], &there);
+    let (mean_odds, mean_mask, _) = answer(&[[3, -2]], &canvas);
+    assert!((mean_odds - (odds + moved_odds) / 2.0).abs() < 1e-4 && (odds - moved_odds).abs() > 1e-4);
+    for (place, mean) in mean_mask.iter().enumerate() {
+        let (row, column) = (place as i64 / 64, place as i64 % 64);
+        let back = (row - 2).clamp(0, 63) * 64 + (column + 3).clamp(0, 63);
+        let expected = (mask[place] + moved_mask[back as usize]) / 2.0;
+        assert!((mean - expected).abs() < 1e-4, "row {row}, column {column}: {mean}, not {expected}");
+    }
+    assert!(DmmiConfig { moves: vec![[0, 17]], ..DmmiConfig::tiny() }.check().is_err());
+    assert!(DmmiConfig { moves: vec![[1, 0]; 65], ..DmmiConfig::tiny() }.check().is_err());
 }
 
 #[test]

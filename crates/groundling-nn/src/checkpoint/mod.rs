@@ -52,7 +52,7 @@ pub use module::{ParameterInfo, gradients, initialise, parameters};
 pub use pieces::Piece;
 pub use plan::{Plan, destinations, load_into, plan};
 pub use report::{Report, WrongShape};
-pub use rules::{Adaptation, Apply, RESHAPE, Rule, absent, adapt, distribute, ignore, rename, split, within};
+pub use rules::{Adaptation, Apply, RESHAPE, Rule, absent, adapt, distribute, ignore, may_lack, rename, split, within};
 pub use save::{Precision, save};
 pub use tensor::{ElementType, StoredTensor};
 

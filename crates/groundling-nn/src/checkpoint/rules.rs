@@ -97,6 +97,14 @@ pub const fn absent(pattern: &'static str, reason: &'static str) -> Rule {
     Rule::Absent { pattern, reason }
 }
 
+/// Whether one of the rules lets a checkpoint lack the parameter of this name.
+///
+/// # Errors
+/// If a pattern is none.
+pub fn may_lack(rules: &[Rule], name: &str) -> Result<bool, CheckpointError> {
+    Ok(Table::compile(rules)?.may_lack(name).is_some())
+}
+
 /// Makes a tensor of another shape fit a parameter of the module.
 pub const fn adapt(pattern: &'static str, with: &'static Adaptation) -> Rule {
     Rule::Adapt { pattern, with }

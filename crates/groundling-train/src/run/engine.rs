@@ -133,7 +133,7 @@ impl<T: Task> Run<T> {
         let mut model = model.for_training(&recipe.broadest_criterion()?)?;
         initialise(&model);
         for path in from.iter().filter(|path| State::is_at(path)) {
-            model = State::read(path)?.get_module("model", model)?;
+            model = State::read(path)?.get_module_but("model", model, T::Model::MAY_LACK)?;
         }
         let o = &recipe.optimizer;
         let mut model = freeze(model, &o.frozen).map_err(|start| RecipeError::Value {

@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use groundling_models::contract::Trainable;
+use groundling_nn::checkpoint::absent;
 use groundling_testkit::scratch;
 use groundling_train::optimizer::Moments;
 use groundling_train::state::{Progress, State, StateError};
@@ -36,6 +37,28 @@ fn what_is_written_is_read() {
     again.put_moments("layer.weight", &read.moments("layer.weight").unwrap());
     assert_eq!(again, state);
     assert!(matches!(read.get_module("ema", toy(32)), Err(StateError::Parameter { .. })));
+}
+
+/// What may be lacking keeps its numbers; that something else is missing is an error.
+#[test]
+fn a_state_may_lack_what_a_rule_names() {
+    let nothing = State::new(Progress::default());
+    let every = [absent("", "made up for this test")];
+    let values = |toy: &Toy| {
+        let mut state = State::new(Progress::default());
+        state.put_module("model", toy);
+        state
+    };
+    let fresh = toy(32);
+    let kept = nothing.get_module_but("model", fresh.clone(), &every).unwrap();
+    assert!(values(&kept) == values(&fresh));
+    let one = [absent("weight$", "made up for this test")];
+    assert!(matches!(nothing.get_module_but("model", fresh.clone(), &one), Err(StateError::Parameter { .. })));
+    let whole = state();
+    let read = whole.get_module_but("model", fresh, &every).unwrap();
+    assert!(values(&read) == values(&whole.get_module("model", toy(32)).unwrap()), "what is there is taken");
+    let bad = [absent("(", "no pattern")];
+    assert!(matches!(nothing.get_module_but("model", toy(32), &bad), Err(StateError::Rules(_))));
 }
 
 #[test]

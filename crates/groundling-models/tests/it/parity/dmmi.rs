@@ -118,6 +118,8 @@ fn config(case: &Case) -> (DmmiConfig, Text) {
         decoder_heads: sizes.decoder_heads,
         decoder_ffn: sizes.decoder_ffn,
         dropout: sizes.dropout,
+        absence_layers: 0,
+        moves: Vec::new(),
     };
     config.check().unwrap();
     (config, sizes.text)
